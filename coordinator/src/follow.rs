@@ -124,15 +124,15 @@ impl Follower {
     fn scan(&mut self) -> Result<ScanResult, PreparedPlanError> {
         let Follower { prepared, growth, reported, .. } = self;
         let mut changed = false;
-        let planned = prepared.plan(|inventory| changed = growth.sift(inventory), |note| reported.note(note))?;
-        let mut recipes = planned.recipes;
+        let (mut recipes, _) =
+            prepared.plan_all(|inventory| changed = growth.sift(inventory), |note| reported.note(note))?;
         recipes.retain(|recipe| is_whole(recipe) && id(recipe).is_some_and(|id| self.known.insert(id.to_owned())));
         Ok(ScanResult { changed: changed || !recipes.is_empty(), recipes })
     }
 
     /// Returns entries for the granules whose inputs exist in part but were never complete. They are held.
     fn held(&self) -> Result<Vec<GranuleEntry>, PreparedPlanError> {
-        let mut recipes = self.prepared.plan(|_| {}, |note| self.reported.note(note))?.recipes;
+        let (mut recipes, _) = self.prepared.plan_all(|_| {}, |note| self.reported.note(note))?;
         recipes.retain(|recipe| id(recipe).is_some_and(|id| !self.known.contains(id)));
         Ok(recipes.iter().map(held).collect())
     }
@@ -205,7 +205,7 @@ mod tests {
     fn recipes_come_once_when_their_inputs_have_come_to_rest() {
         let mut demo = DemoPlan::new();
         let growing = tempfile::tempdir().unwrap();
-        let whole = demo.prepared(PlanRules::default()).plan(|_| {}, |_| {}).unwrap().recipes;
+        let (whole, _) = demo.prepared(PlanRules::default()).plan_all(|_| {}, |_| {}).unwrap();
         let (results, all) = (demo.source.clone(), files(&demo.source));
         demo.source = growing.path().to_owned();
         let second = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! `demo`: a whole production with made-up input.
 
-use super::plan::{PlanSourceOptions, write_list};
+use super::plan::{PlanSourceOptions, write_recipes};
 use super::usage;
 use anyhow::Context as _;
 use clap::Args;
@@ -13,7 +13,6 @@ use edp_production::verify::{Check, InspectionDepth, Verified, verify};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
-use edp_protocol::recipe;
 use edp_protocol::text::line;
 use edp_worker::console::{Ending, Progress, ReportForm, Usage, WorkerOptions, note, out, out_json, table};
 use edp_worker::drive::{Drive, DriveResult, TaskList, Workers};
@@ -45,9 +44,11 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
     let granules = options.out.join("granules");
     let sources = sources(&made, &granules);
     let stores = edp_s3::stores(&settings.store);
-    let recipes = sources.plan(settings, &stores)?.recipes;
+    let (recipes, _) = sources.plan_all(settings, &stores)?;
     let tasks = options.out.join("tasks.json");
-    write_list(&Location::Local(tasks.clone()), &recipe::format_list(&recipes)?, &stores)?;
+    write_recipes(&Location::Local(tasks.clone()), &stores, |list| {
+        Ok(recipes.iter().try_for_each(|recipe| list.add(recipe))?)
+    })?;
     note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));
     let progress = Progress::new(recipes.len());
     let drive = Drive {

@@ -3,7 +3,7 @@
 use super::usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use edp_coordinator::plan::preparation::{PlanRules, PlannedList, PreparedPlan, RequestedJobs};
+use edp_coordinator::plan::preparation::{PlanEnd, PlanRules, PreparedPlan, PreparedPlanError, RequestedJobs};
 use edp_coordinator::plan::selection::{Selection, Window};
 use edp_coordinator::plan::{DateSource, jobfile};
 use edp_coordinator::ranges::table::RangeTable;
@@ -12,12 +12,13 @@ use edp_engine::resources::{self, SharedInputs, SharedLocations};
 use edp_program::settings::Settings;
 use edp_protocol::location::{LocationError, without_parents};
 use edp_protocol::name::GEOMETRY;
-use edp_protocol::recipe::{self, Roots};
+use edp_protocol::recipe::{ListForm, ListWriter, Recipe, Roots};
 use edp_protocol::{Frequency, GridKind, Location, Mode};
-use edp_store::Stores;
+use edp_store::{StoreError, Stores};
 use edp_worker::console::{Ending, Usage, note, out_data};
 use edp_worker::tasks::{date_text, production_date};
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -190,19 +191,47 @@ impl Selected {
 /// Runs the command `plan`: writes the task list.
 pub(crate) fn execute(options: &PlanOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
-    let PlannedList { recipes, unanswered } = options.sources.plan(settings, &stores)?;
-    let text = recipe::format_list(&recipes)?;
-    match &options.tasks_out {
-        Some(path) => write_list(path, &text, &stores)?,
-        None => out_data(&text)?,
-    }
-    note(&format!("{} recipes", recipes.len()));
+    let PlanEnd { recipes, unanswered } = match &options.tasks_out {
+        Some(path) => write_recipes(path, &stores, |list| {
+            options.sources.plan(settings, &stores, |recipe| Ok(list.add(&recipe)?))
+        })?,
+        None => {
+            let mut list = ListWriter::new(ListForm::Array, Vec::new());
+            let ended = options.sources.plan(settings, &stores, |recipe| Ok(list.add(&recipe)?))?;
+            out_data(&String::from_utf8_lossy(&list.end()?))?;
+            ended
+        }
+    };
+    note(&format!("{recipes} recipes"));
     Ok(if unanswered.is_empty() { Ending::Done } else { Ending::Incomplete })
 }
 
-/// Writes a task list in one step, so that an incomplete one is never seen.
-pub(crate) fn write_list(at: &Location, text: &str, stores: &Stores) -> anyhow::Result<()> {
-    stores.write(at, text.as_bytes()).with_context(|| format!("{at}: the task list cannot be written"))
+/// Writes a file in one step, so that an incomplete one is never seen.
+pub(crate) fn write_text(at: &Location, text: &str, stores: &Stores) -> anyhow::Result<()> {
+    stores.write(at, text.as_bytes()).with_context(|| unwritten(at))
+}
+
+fn unwritten(at: &Location) -> String {
+    format!("{at}: the task list cannot be written")
+}
+
+/// Writes a task list in one step, so that an incomplete one is never seen. Its form is that of its name, see
+/// [`ListForm::of`]. `fill` adds the recipes, one after the other; nothing is written if it fails.
+pub(crate) fn write_recipes<T>(
+    at: &Location,
+    stores: &Stores,
+    fill: impl FnOnce(&mut ListWriter<&mut dyn Write>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let written = stores.write_list(at, |out| {
+        let mut list = ListWriter::new(ListForm::of(&at.to_string()), out);
+        let filled = fill(&mut list)?;
+        list.end()?;
+        Ok(filled)
+    });
+    written.map_err(|error: anyhow::Error| match error.is::<io::Error>() || error.is::<StoreError>() {
+        true => error.context(unwritten(at)),
+        false => error,
+    })
 }
 
 /// Loads the things that recipes share, and reports warnings about them.
@@ -323,14 +352,34 @@ impl PlanSourceOptions {
         Err(Usage(text).into())
     }
 
-    /// Plans by a job file or a selection, and reports requests that have no results at all.
-    pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<PlannedList> {
-        let planned = self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string())).map_err(usage)?;
+    /// Plans by a job file or a selection, passes the recipes to `take`, and reports requests that have no results at
+    /// all. After an error, the recipes that were passed on are void.
+    pub(crate) fn plan(
+        &self,
+        settings: &Settings,
+        stores: &Stores,
+        take: impl FnMut(Recipe) -> anyhow::Result<()>,
+    ) -> anyhow::Result<PlanEnd> {
+        let planned = self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string()), take);
+        let planned = planned.map_err(|error: anyhow::Error| match error.downcast::<PreparedPlanError>() {
+            Ok(error) => usage(error),
+            Err(error) => error,
+        })?;
         if let [first, rest @ ..] = &planned.unanswered[..] {
             let all = rest.iter().fold(first.clone(), |all, one| format!("{all}, {one}"));
             note(&format!("error: there are no results at any step for {all}; --allow-empty ends with 0 all the same"));
         }
         Ok(planned)
+    }
+
+    /// Plans as [`PlanSourceOptions::plan`] does, and returns all recipes.
+    pub(crate) fn plan_all(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<(Vec<Recipe>, PlanEnd)> {
+        let mut recipes = Vec::new();
+        let ended = self.plan(settings, stores, |recipe| {
+            recipes.push(recipe);
+            Ok(())
+        })?;
+        Ok((recipes, ended))
     }
 
     /// Refuses missing options, naming all of them at once.

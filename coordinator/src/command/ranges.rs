@@ -1,6 +1,6 @@
 //! `ranges`: the table of ranges of whole collections, for `plan --valid-range`.
 
-use super::plan::{PlanSourceOptions, write_list};
+use super::plan::{PlanSourceOptions, write_text};
 use super::usage;
 use anyhow::Context as _;
 use clap::Args;
@@ -57,7 +57,7 @@ pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::R
     }
     let text = table.format().context("writing the table of ranges")?;
     match &options.ranges_out {
-        Some(path) => write_list(path, &text, &stores)?,
+        Some(path) => write_text(path, &text, &stores)?,
         None => out_data(&text)?,
     }
     note(&format!("{} collections, {} granules", table.collections.len(), recipes.len() - failures.len()));
@@ -65,7 +65,7 @@ pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::R
 }
 
 fn recipes(options: &RangesOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
-    let Some(path) = &options.tasks else { return Ok(options.sources.plan(settings, stores)?.recipes) };
+    let Some(path) = &options.tasks else { return Ok(options.sources.plan_all(settings, stores)?.0) };
     options.sources.refuse_beside_list(path)?;
     let recipes = console::read_list(path, stores, settings)?;
     for recipe in &recipes {

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::follow::FollowOptions;
-use super::plan::{PlanSourceOptions, write_list};
+use super::plan::{PlanSourceOptions, write_recipes};
 use super::usage;
 use clap::Args;
 use edp_coordinator::tasks::options::check_options;
@@ -63,7 +63,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings, telemetry: &Tele
         None => recipes(&options, settings, &stores)?,
     };
     if let Some(path) = &options.tasks_out {
-        write_list(path, &recipe::format_list(&recipes)?, &stores)?;
+        write_recipes(path, &stores, |list| Ok(recipes.iter().try_for_each(|recipe| list.add(recipe))?))?;
     }
     if options.dry_run {
         let ending = dry_run(&recipes, &options, &stores)?;
@@ -128,9 +128,8 @@ fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow:
 /// requests of a plan that have no results at all.
 fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<(Tasks, Vec<String>)> {
     let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
-        let planned = options.sources.plan(settings, stores)?;
-        let tasks = Tasks { recipes: planned.recipes, refused: Vec::new(), warnings: Vec::new() };
-        return Ok((tasks, planned.unanswered));
+        let (recipes, ended) = options.sources.plan_all(settings, stores)?;
+        return Ok((Tasks { recipes, refused: Vec::new(), warnings: Vec::new() }, ended.unanswered));
     };
     options.sources.refuse_beside_list(path)?;
     let recipes = console::read_list(path, stores, settings)?;

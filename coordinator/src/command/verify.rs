@@ -1,6 +1,6 @@
 //! `verify`: compares a task list with the granules at its destination.
 
-use super::plan::write_list;
+use super::plan::write_recipes;
 use super::usage;
 use clap::{Args, ValueEnum};
 use edp_coordinator::values;
@@ -9,7 +9,6 @@ use edp_production::records::{self, GranuleRecord, Records};
 use edp_production::verify::{self, Check, Finding, InspectionDepth, Verified};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
-use edp_protocol::recipe::{self, Recipe};
 use edp_store::Stores;
 use edp_worker::console::{self, Counter, Ending, ReportForm, note, out, out_json, read_list};
 use std::collections::HashSet;
@@ -81,9 +80,10 @@ pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::R
     }
     if let Some(path) = &options.redo {
         let wrong = verified.wrong();
-        let again: Vec<Recipe> =
-            recipes.iter().filter(|recipe| wrong.contains(recipe.granule.as_str())).cloned().collect();
-        write_list(path, &recipe::format_list(&again)?, &stores)?;
+        write_recipes(path, &stores, |list| {
+            let again = recipes.iter().filter(|recipe| wrong.contains(recipe.granule.as_str()));
+            Ok(again.map(|recipe| list.add(recipe)).collect::<Result<(), _>>()?)
+        })?;
     }
     match options.output {
         ReportForm::Json => out_json(&serde_json::to_string_pretty(&verified)?)?,

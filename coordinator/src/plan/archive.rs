@@ -10,7 +10,7 @@ use edp_engine::metadata::source::Metadata;
 use edp_engine::metadata::variable;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::text::line;
-use edp_protocol::{GridKind, Mode};
+use edp_protocol::{Frequency, GridKind, Mode};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
@@ -75,36 +75,62 @@ impl fmt::Display for ArchiveError {
 
 impl std::error::Error for ArchiveError {}
 
-/// Checks one granule of each dataset, grid and frequency. Returns warnings about datasets without a row in the table,
-/// and about variables without an entry in the metadata, once each.
-///
-/// # Errors
-/// Returns an error if several rows are for one dataset; with `strictly`, also if there is no row, or attributes have
-/// placeholders only.
-pub fn check(
-    recipes: &[Recipe],
-    configuration: &Configuration,
-    metadata: &Metadata,
-    table: &Table,
+/// Checks one granule of each dataset, grid and frequency.
+#[derive(Debug)]
+pub struct ArchiveCheck<'a> {
+    configuration: &'a Configuration,
+    metadata: &'a Metadata,
+    table: &'a Table,
     strictly: bool,
-) -> Result<Vec<Note>, ArchiveError> {
-    let (mut notes, mut problems) = (Vec::new(), Vec::new());
-    let (mut datasets, mut unknown, mut unnamed) = (HashSet::new(), HashSet::new(), BTreeSet::new());
-    for recipe in recipes {
-        let (Ok(name), Some(plan)) = (recipe.name(), &recipe.recipe) else { continue };
-        let mut keywords = BTreeSet::new();
-        if datasets.contains(&(name.dataset.clone(), name.grid, name.frequency)) {
-            continue;
+    notes: Vec<Note>,
+    problems: Vec<ArchiveProblem>,
+    /// Datasets that were checked.
+    datasets: HashSet<(String, GridKind, Frequency)>,
+    /// Variables without an entry in the metadata.
+    unknown: HashSet<(GridKind, String)>,
+    /// Variables without a standard name.
+    unnamed: BTreeSet<String>,
+}
+
+impl<'a> ArchiveCheck<'a> {
+    /// Begins a check. With `strictly`, datasets without a row in the table and attributes that have placeholders only
+    /// are problems.
+    pub fn new(
+        configuration: &'a Configuration,
+        metadata: &'a Metadata,
+        table: &'a Table,
+        strictly: bool,
+    ) -> ArchiveCheck<'a> {
+        ArchiveCheck {
+            configuration,
+            metadata,
+            table,
+            strictly,
+            notes: Vec::new(),
+            problems: Vec::new(),
+            datasets: HashSet::new(),
+            unknown: HashSet::new(),
+            unnamed: BTreeSet::new(),
         }
+    }
+
+    /// Checks the granule of a recipe, unless one of the same dataset, grid and frequency was checked before.
+    pub fn see(&mut self, recipe: &Recipe) {
+        let ArchiveCheck { configuration, metadata, table, strictly, .. } = *self;
+        let (Ok(name), Some(plan)) = (recipe.name(), &recipe.recipe) else { return };
+        if !self.datasets.insert((name.dataset.clone(), name.grid, name.frequency)) {
+            return;
+        }
+        let mut keywords = BTreeSet::new();
         for output in recipe.variables.keys().chain(&plan.missing) {
             let described = variable::describe(metadata, name.grid, output);
             keywords.extend(described.keywords);
             if described.known && attribute::get(&described.attributes, "standard_name").is_none() {
-                unnamed.insert(output.clone());
+                self.unnamed.insert(output.clone());
             }
-            if !described.known && unknown.insert((name.grid, output.clone())) {
+            if !described.known && self.unknown.insert((name.grid, output.clone())) {
                 let text = format!("{} {}: {output} has no entry in the variable metadata", name.grid, name.dataset);
-                notes.push(Note::warning(format!("{text}; it gets no attributes from there")));
+                self.notes.push(Note::warning(format!("{text}; it gets no attributes from there")));
             }
         }
         let dataset = format!("{} of {} {}", name.frequency, name.grid, name.dataset);
@@ -128,11 +154,11 @@ pub fn check(
             }),
         };
         match global::lacking(&sources) {
-            Err(source) => problems.push(ArchiveProblem::Table { dataset, source }),
+            Err(source) => self.problems.push(ArchiveProblem::Table { dataset, source }),
             Ok(lacking) => {
                 if lacking.row && strictly {
                     let (dataset, table) = (dataset.clone(), table.file.clone());
-                    problems.push(match lacking.other_release {
+                    self.problems.push(match lacking.other_release {
                         Some(other) => ArchiveProblem::OtherRelease { dataset, table, other },
                         None => ArchiveProblem::NoRow { dataset, table },
                     });
@@ -145,18 +171,26 @@ pub fn check(
                         Some(other) => format!("{} has a row for its release {other} only", table.file),
                         None => format!("no row of {} is for it", table.file),
                     };
-                    notes.push(Note::warning(format!("{dataset}: {lacks}; {consequence}")));
+                    self.notes.push(Note::warning(format!("{dataset}: {lacks}; {consequence}")));
                 }
                 if strictly && !lacking.placeholders.is_empty() {
-                    problems.push(ArchiveProblem::Placeholders { dataset, attributes: lacking.placeholders });
+                    self.problems.push(ArchiveProblem::Placeholders { dataset, attributes: lacking.placeholders });
                 }
             }
         }
-        datasets.insert((name.dataset, name.grid, name.frequency));
     }
-    if !unnamed.is_empty() {
-        let names = unnamed.into_iter().collect::<Vec<_>>().join(", ");
-        notes.push(Note::info(format!("without standard_name in the variable metadata: {names}")));
+
+    /// Ends the check. Returns warnings about datasets without a row in the table, and about variables without an entry
+    /// in the metadata, once each.
+    ///
+    /// # Errors
+    /// Returns an error if several rows are for one dataset, or if there are problems of a strict check.
+    pub fn end(self) -> Result<Vec<Note>, ArchiveError> {
+        let ArchiveCheck { mut notes, problems, unnamed, .. } = self;
+        if !unnamed.is_empty() {
+            let names = unnamed.into_iter().collect::<Vec<_>>().join(", ");
+            notes.push(Note::info(format!("without standard_name in the variable metadata: {names}")));
+        }
+        if problems.is_empty() { Ok(notes) } else { Err(ArchiveError(problems)) }
     }
-    if problems.is_empty() { Ok(notes) } else { Err(ArchiveError(problems)) }
 }

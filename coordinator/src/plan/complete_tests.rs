@@ -1,8 +1,7 @@
 //! Tests of completing lists of EDP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::fixture::{Production, digests, job};
-use super::plan;
+use super::fixture::{Production, digests, job, plan};
 use edp_production::complete::{CompleteError, Completion, complete};
 use edp_protocol::recipe::{Digests, Recipe, Version};
 use edp_protocol::{Frequency, GridKind, Mode};

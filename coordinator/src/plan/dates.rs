@@ -238,8 +238,7 @@ fn after(time: DateTime, seconds: f64) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::super::fixture::{Production, job};
-    use super::super::{Planned, plan};
+    use super::super::fixture::{Planned, Production, job, plan};
     use super::*;
     use edp_protocol::GridKind;
     use jiff::civil::datetime;

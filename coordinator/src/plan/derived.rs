@@ -264,8 +264,8 @@ fn uneven(frequency: Frequency, anomaly: &Anomaly, records: &[FoundRecord]) -> O
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::fixture::{Production, job};
-    use super::super::{PlanError, Planned, Request, plan};
+    use super::super::fixture::{Planned, Production, job, plan};
+    use super::super::{PlanError, Request};
     use super::*;
     use edp_engine::metadata::groupings::Grouping;
     use edp_protocol::Mode;

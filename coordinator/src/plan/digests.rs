@@ -78,6 +78,8 @@ pub struct InputDigests {
     known: HashMap<String, (Version, Digest)>,
     /// The content of each directory's file of digests, by path below the directory; `None` if there is no such file.
     sums: HashMap<String, Option<BTreeMap<String, Digest>>>,
+    /// Inputs whose digest could not be determined in the present plan, with the reasons.
+    failed: BTreeMap<String, InputDigestError>,
 }
 
 /// An input whose digest is to be determined.
@@ -89,35 +91,47 @@ struct PendingDigest {
 impl InputDigests {
     /// Makes an empty set of digests.
     pub fn new(stores: &Stores) -> InputDigests {
-        InputDigests { stores: stores.clone(), known: HashMap::new(), sums: HashMap::new() }
+        InputDigests { stores: stores.clone(), known: HashMap::new(), sums: HashMap::new(), failed: BTreeMap::new() }
     }
 
-    /// Records the digests of the inputs of all recipes, and updates the recipes' ids. With `keep_going`, recipes whose
-    /// inputs cannot be read are removed, which a note says.
+    /// Records the digests of the inputs of recipes, and updates the recipes' ids. Recipes whose inputs cannot be read are
+    /// removed, which [`InputDigests::end`] reports.
     ///
     /// # Errors
-    /// Returns an error if an input cannot be read or was changed after it was listed, or if a file of digests is
-    /// malformed.
-    pub fn record(&mut self, recipes: &mut Vec<Recipe>, keep_going: bool) -> Result<Vec<Note>, InputDigestError> {
+    /// Returns an error if a file of digests is malformed.
+    pub fn record(&mut self, recipes: &mut Vec<Recipe>) -> Result<(), InputDigestError> {
         let wanted = self.wanted(recipes)?;
         let failed = self.read(wanted);
-        let mut notes = Vec::new();
-        if let Some((_, first)) = failed.first_key_value() {
-            let count = failed.len();
-            if !keep_going {
-                let first = chain(first);
-                return Err(InputDigestError::Inputs { count, first });
-            }
-            let (reason, names) = (chain(first), few(failed.keys()));
-            let text = format!("the SHA-256 of {count} inputs cannot be found ({reason}): {names}");
-            notes.push(Note::warning(format!("{text}; their granules are left out")));
+        self.failed.extend(failed);
+        let failed = &self.failed;
+        if !failed.is_empty() {
             recipes.retain(|recipe| {
                 let inputs = recipe.input_paths().map(str::to_owned).chain(recipe.period_paths());
                 !inputs.into_iter().any(|input| failed.contains_key(&input))
             });
         }
-        self.enter(recipes)?;
-        Ok(notes)
+        self.enter(recipes)
+    }
+
+    /// Forgets what could not be read.
+    pub(crate) fn forget_failures(&mut self) {
+        self.failed.clear();
+    }
+
+    /// Ends a plan, and forgets what could not be read in it. With `keep_going`, a note tells about the recipes that were
+    /// removed.
+    ///
+    /// # Errors
+    /// Returns an error if an input could not be read or was changed after it was listed, unless `keep_going` is true.
+    pub fn end(&mut self, keep_going: bool) -> Result<Option<Note>, InputDigestError> {
+        let failed = std::mem::take(&mut self.failed);
+        let Some((_, first)) = failed.first_key_value() else { return Ok(None) };
+        let (count, first) = (failed.len(), chain(first));
+        if !keep_going {
+            return Err(InputDigestError::Inputs { count, first });
+        }
+        let text = format!("the SHA-256 of {count} inputs cannot be found ({first}): {}", few(failed.keys()));
+        Ok(Some(Note::warning(format!("{text}; their granules are left out"))))
     }
 
     /// Returns the inputs of recipes whose digest is neither known nor in a file of digests, each once.
@@ -152,7 +166,7 @@ impl InputDigests {
         wanted: &mut BTreeMap<String, Version>,
     ) -> Result<(), InputDigestError> {
         let is_known = self.known.get(path).is_some_and(|(known, _)| known == version);
-        if is_known || wanted.contains_key(path) {
+        if is_known || wanted.contains_key(path) || self.failed.contains_key(path) {
             return Ok(());
         }
         match self.listed(root, below)? {
@@ -340,8 +354,7 @@ fn parse_sums(file: &str, text: &[u8]) -> Result<BTreeMap<String, Digest>, Input
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::super::fixture::{Production, job};
-    use super::super::plan;
+    use super::super::fixture::{Production, job, plan};
     use super::*;
     use edp_protocol::{Frequency, GridKind, Mode};
     use std::fs;
@@ -372,7 +385,8 @@ mod tests {
         let plain = planned(&production);
         let mut recipes = plain.clone();
         let mut digests = InputDigests::new(&Stores::default());
-        assert!(digests.record(&mut recipes, false).unwrap().is_empty());
+        digests.record(&mut recipes).unwrap();
+        assert_eq!(digests.end(false).unwrap(), None);
         assert_eq!(recorded(&recipes[0]), Digest::of(&[0; 16]));
         for (recipe, before) in recipes.iter().zip(&plain) {
             recipe.check_identity().unwrap();
@@ -386,11 +400,11 @@ mod tests {
         fs::write(&path, [1; 16]).unwrap();
         file.set_modified(known).unwrap();
         let mut again = planned(&production);
-        digests.record(&mut again, false).unwrap();
+        digests.record(&mut again).unwrap();
         assert_eq!(again, recipes);
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         let mut again = planned(&production);
-        digests.record(&mut again, false).unwrap();
+        digests.record(&mut again).unwrap();
         assert_eq!(recorded(&again[0]), Digest::of(&[1; 16]));
         assert_ne!(again[0].plan().unwrap().id, recipes[0].plan().unwrap().id);
     }
@@ -403,7 +417,7 @@ mod tests {
             let file = production.root.path().join(directory).join(SUMS);
             fs::write(&file, format!("# made at night\n{digest} *{name}\r\n")).unwrap();
             let mut recipes = planned(&production);
-            InputDigests::new(&Stores::default()).record(&mut recipes, false).unwrap();
+            InputDigests::new(&Stores::default()).record(&mut recipes).unwrap();
             assert_eq!(recorded(&recipes[0]), digest);
             let other = DATA.replace("data", "meta");
             assert_eq!(
@@ -411,7 +425,7 @@ mod tests {
                 Some(Digest::of(super::super::fixture::HEADER.as_bytes()))
             );
             fs::write(&file, "no digest\n").unwrap();
-            let error = InputDigests::new(&Stores::default()).record(&mut recipes, true).unwrap_err().to_string();
+            let error = InputDigests::new(&Stores::default()).record(&mut recipes).unwrap_err().to_string();
             assert!(error.contains(SUMS) && error.contains("line 1"), "{error}");
         }
     }
@@ -434,18 +448,28 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_an_error_or_left_out() {
         let production = production();
-        let mut recipes = planned(&production);
+        let plain = planned(&production);
+        let mut recipes = plain.clone();
         fs::remove_file(production.root.path().join(DATA)).unwrap();
         let mut digests = InputDigests::new(&Stores::default());
-        let error = digests.record(&mut recipes, false).unwrap_err().to_string();
+        // In several batches, it is one input all the same.
+        let mut last = recipes.split_off(recipes.len() - 1);
+        digests.record(&mut recipes).unwrap();
+        digests.record(&mut last).unwrap();
+        recipes.append(&mut last);
+        let error = digests.end(false).unwrap_err().to_string();
         assert!(error.starts_with("the SHA-256 of 1 inputs") && error.contains(DATA), "{error}");
-        let notes = digests.record(&mut recipes, true).unwrap();
-        assert!(notes[0].text.contains(DATA), "{}", notes[0].text);
+        assert_eq!(digests.end(false).unwrap(), None, "it is forgotten");
+        let mut recipes = plain;
+        digests.record(&mut recipes).unwrap();
+        let note = digests.end(true).unwrap().unwrap();
+        assert!(note.text.contains(DATA), "{}", note.text);
         assert_eq!(recipes.len(), 2, "native and latlon of the other month");
         fs::write(production.root.path().join(DATA), [0; 15]).unwrap();
         let mut recipes = planned(&production);
         fs::write(production.root.path().join(DATA), [0; 16]).unwrap();
-        let error = digests.record(&mut recipes, false).unwrap_err().to_string();
+        digests.record(&mut recipes).unwrap();
+        let error = digests.end(false).unwrap_err().to_string();
         assert!(error.contains("has 16 bytes, but had 15"), "{error}");
     }
 }

@@ -6,14 +6,16 @@ use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::recipes::Request;
 use super::selection::Window;
+use super::{Note, PlanError};
 use edp_engine::codec::CodecKeys;
 use edp_engine::metadata::configuration::{Configuration, OutputPrecision};
 use edp_engine::metadata::groupings::Grouping;
-use edp_protocol::recipe::{Components, Digests, Roots};
+use edp_protocol::recipe::{Components, Digests, Recipe, Roots};
 use edp_protocol::{Digest, Frequency, GridKind, Mode};
 use jiff::civil::datetime;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// The header of results, without a time.
@@ -77,6 +79,23 @@ pub(crate) fn velocity() -> Grouping {
         ),
         ..Grouping::default()
     }
+}
+
+/// A plan with all of its recipes.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) recipes: Vec<Recipe>,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Plans, and returns all recipes.
+pub(crate) fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
+    let mut recipes = Vec::new();
+    let planned = super::plan(request, &mut |recipe| {
+        recipes.push(recipe);
+        ControlFlow::Continue(())
+    })?;
+    Ok(Planned { recipes, notes: planned.notes })
 }
 
 /// Results of a run in a directory of their own, with what is needed to plan.

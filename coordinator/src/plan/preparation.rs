@@ -1,6 +1,6 @@
 //! A plan with everything that it needs except the results, which may grow between one plan and the next.
 
-use super::archive::{self, ArchiveError};
+use super::archive::{ArchiveCheck, ArchiveError};
 use super::asked;
 use super::digests::{InputDigestError, InputDigests};
 use super::headers::HeaderCache;
@@ -18,7 +18,11 @@ use edp_protocol::{Frequency, GridKind, Mode};
 use edp_store::Stores;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Number of recipes that are completed at once.
+const BATCH: usize = 256;
 
 /// The choices that decide a plan, in addition to what is asked for.
 #[derive(Debug, Clone, Default)]
@@ -90,11 +94,11 @@ pub enum PreparedPlanError {
     Digests(#[from] InputDigestError),
 }
 
-/// The result of a plan.
+/// What is known at the end of a plan, beside the recipes that were passed on.
 #[derive(Debug, Default)]
-pub struct PlannedList {
-    /// The recipes, job by job and step by step.
-    pub recipes: Vec<Recipe>,
+pub struct PlanEnd {
+    /// Number of the recipes.
+    pub recipes: usize,
     /// Requests that have no input at any step, in the words of the user; empty if that is permitted.
     pub unanswered: Vec<String>,
 }
@@ -172,21 +176,55 @@ impl PreparedPlan {
     }
 
     /// Plans with the present results, except those that `sift` removes. `say` is called with each note, also with
-    /// those of a plan that fails.
+    /// those of a plan that fails. The recipes are passed to `take`, job by job and step by step.
     ///
     /// # Errors
-    /// Returns an error if the results cannot be listed or do not give what is asked for.
-    pub fn plan(
+    /// Returns an error if the results cannot be listed or do not give what is asked for, or the error of `take`. The
+    /// recipes that were passed on until then are void.
+    pub fn plan<E: From<PreparedPlanError>>(
         &self,
         sift: impl FnOnce(&mut Inventory),
         say: impl Fn(&Note),
-    ) -> Result<PlannedList, PreparedPlanError> {
+        take: impl FnMut(Recipe) -> Result<(), E>,
+    ) -> Result<PlanEnd, E> {
+        let mut finisher = Finisher::new(self, take);
+        let unanswered = self.plan_into(sift, &say, &mut finisher)?;
+        match finisher.failed {
+            Some(error) => Err(error),
+            None => Ok(PlanEnd { recipes: finisher.taken, unanswered }),
+        }
+    }
+
+    /// Plans as [`PreparedPlan::plan`] does, and returns all recipes.
+    ///
+    /// # Errors
+    /// Returns the errors of [`PreparedPlan::plan`].
+    pub fn plan_all(
+        &self,
+        sift: impl FnOnce(&mut Inventory),
+        say: impl Fn(&Note),
+    ) -> Result<(Vec<Recipe>, PlanEnd), PreparedPlanError> {
+        let mut recipes = Vec::new();
+        let ended = self.plan(sift, say, |recipe| {
+            recipes.push(recipe);
+            Ok::<_, PreparedPlanError>(())
+        })?;
+        Ok((recipes, ended))
+    }
+
+    /// Plans, passes the recipes to `finisher`, and returns the requests that have no results at all.
+    fn plan_into<E: From<PreparedPlanError>>(
+        &self,
+        sift: impl FnOnce(&mut Inventory),
+        say: &dyn Fn(&Note),
+        finisher: &mut Finisher<'_, E, impl FnMut(Recipe) -> Result<(), E>>,
+    ) -> Result<Vec<String>, PreparedPlanError> {
         let PreparedPlan { rules, requested, shared, .. } = self;
         let (mode, source) = (rules.mode, &self.roots.source);
         let configuration = &shared.configuration;
         let version = configuration.results_version.as_ref().unwrap_or(&configuration.ecco_version);
         let (mut inventory, notes) = Inventory::of(&source.parse()?, version, mode, &self.stores)?;
-        notes.iter().for_each(&say);
+        notes.iter().for_each(say);
         if notes.iter().any(|note| note.severity == Severity::Error) && !rules.keep_going {
             return Err(PreparedPlanError::Unread(source.clone()));
         }
@@ -195,7 +233,7 @@ impl PreparedPlan {
         }
         sift(&mut inventory);
         let (jobs, groupings) = (&requested.jobs, &shared.metadata.groupings);
-        learn(&mut inventory, jobs, groupings, mode, &self.headers).iter().for_each(&say);
+        learn(&mut inventory, jobs, groupings, mode, &self.headers).iter().for_each(say);
         let locations = shared.locations.clone();
         let grid_files = self.grid_files()?;
         let request = Request {
@@ -223,24 +261,14 @@ impl PreparedPlan {
             growing: self.growing,
             allow_partial: rules.allow_partial,
         };
-        let planned = plan(&request).inspect_err(|error| error.notes.iter().for_each(&say))?;
-        let Planned { mut recipes, notes, without_input } = planned;
-        notes.iter().for_each(&say);
-        let SharedInputs { configuration, metadata, podaac, .. } = shared;
-        archive::check(&recipes, configuration, metadata, podaac, rules.archive)?.iter().for_each(&say);
-        self.set_options(&mut recipes)?;
-        if let Some((name, table)) = &self.ranges {
-            table.apply(name, configuration.precision, &mut recipes)?;
-        }
-        if let Some(digests) = &self.digests {
-            let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
-            digests.record(&mut recipes, rules.keep_going)?.iter().for_each(&say);
-        }
-        let unanswered = match rules.allow_empty {
+        let planned = plan(&request, &mut |recipe| finisher.add(recipe));
+        let Planned { notes, without_input } = planned.inspect_err(|error| error.notes.iter().for_each(say))?;
+        notes.iter().for_each(say);
+        finisher.end(say)?;
+        Ok(match rules.allow_empty {
             true => Vec::new(),
             false => asked::unanswered(jobs, &without_input, &requested.job_file, &requested.selection, groupings),
-        };
-        Ok(PlannedList { recipes, unanswered })
+        })
     }
 
     /// Writes options into the recipes whose granules they change, so that all others keep their ids.
@@ -254,6 +282,88 @@ impl PreparedPlan {
             for recipe in recipes.iter_mut().filter(|recipe| has_rotated_vectors(recipe)) {
                 recipe.set_option("vectors", "target".into())?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// Completes the recipes of a plan by what holds for all of them, a few at a time, and passes them on.
+struct Finisher<'a, E, T> {
+    prepared: &'a PreparedPlan,
+    archive: Option<ArchiveCheck<'a>>,
+    digests: Option<MutexGuard<'a, InputDigests>>,
+    /// Recipes that are not complete yet.
+    batch: Vec<Recipe>,
+    take: T,
+    /// Number of recipes that were passed on.
+    taken: usize,
+    /// The error that has ended it, if any.
+    failed: Option<E>,
+}
+
+impl<'a, E: From<PreparedPlanError>, T: FnMut(Recipe) -> Result<(), E>> Finisher<'a, E, T> {
+    fn new(prepared: &'a PreparedPlan, take: T) -> Finisher<'a, E, T> {
+        let SharedInputs { configuration, metadata, podaac, .. } = &prepared.shared;
+        let mut digests =
+            prepared.digests.as_ref().map(|digests| digests.lock().unwrap_or_else(PoisonError::into_inner));
+        // An earlier plan may have ended before it has told what it could not read.
+        if let Some(digests) = &mut digests {
+            digests.forget_failures();
+        }
+        Finisher {
+            prepared,
+            archive: Some(ArchiveCheck::new(configuration, metadata, podaac, prepared.rules.archive)),
+            digests,
+            batch: Vec::new(),
+            take,
+            taken: 0,
+            failed: None,
+        }
+    }
+
+    fn add(&mut self, recipe: Recipe) -> ControlFlow<()> {
+        if let Some(archive) = &mut self.archive {
+            archive.see(&recipe);
+        }
+        self.batch.push(recipe);
+        if self.batch.len() < BATCH { ControlFlow::Continue(()) } else { self.flush() }
+    }
+
+    /// Passes on the recipes of the batch.
+    fn flush(&mut self) -> ControlFlow<()> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut passed = self.complete(&mut batch).map_err(E::from);
+        for recipe in batch {
+            if passed.is_ok() {
+                passed = (self.take)(recipe);
+                self.taken += 1;
+            }
+        }
+        self.failed = passed.err();
+        if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn complete(&mut self, recipes: &mut Vec<Recipe>) -> Result<(), PreparedPlanError> {
+        self.prepared.set_options(recipes)?;
+        if let Some((name, table)) = &self.prepared.ranges {
+            table.apply(name, self.prepared.shared.configuration.precision, recipes)?;
+        }
+        if let Some(digests) = &mut self.digests {
+            digests.record(recipes)?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what is left, and tells what concerns all recipes.
+    fn end(&mut self, say: &dyn Fn(&Note)) -> Result<(), PreparedPlanError> {
+        if let Some(archive) = self.archive.take() {
+            archive.end()?.iter().for_each(say);
+        }
+        if self.failed.is_none()
+            && self.flush().is_continue()
+            && let Some(digests) = &mut self.digests
+        {
+            digests.end(self.prepared.rules.keep_going)?.iter().for_each(say);
         }
         Ok(())
     }
@@ -283,7 +393,7 @@ mod tests {
     use std::cell::RefCell;
 
     fn recipes(prepared: &PreparedPlan) -> Vec<Recipe> {
-        prepared.plan(|_| {}, |_| {}).unwrap().recipes
+        prepared.plan_all(|_| {}, |_| {}).unwrap().0
     }
 
     #[test]
@@ -310,13 +420,14 @@ mod tests {
         let mut demo = DemoPlan::new();
         let empty = tempfile::tempdir().unwrap();
         demo.source = empty.path().to_owned();
-        let plan = |prepared: PreparedPlan| prepared.plan(|_| {}, |_| {});
+        let plan =
+            |prepared: PreparedPlan| prepared.plan_all(|_| {}, |_| {}).map(|(recipes, end)| (recipes.len(), end));
         let error = plan(demo.prepared(PlanRules::default())).unwrap_err();
         assert!(matches!(&error, PreparedPlanError::Empty(source) if *source == demo.source.display().to_string()));
         let growing = plan(demo.prepared(PlanRules::default()).growing()).unwrap();
-        assert!(growing.recipes.is_empty() && !growing.unanswered.is_empty());
+        assert!(growing.0 == 0 && growing.1.recipes == 0 && !growing.1.unanswered.is_empty());
         let permitted = plan(demo.prepared(PlanRules { allow_empty: true, ..PlanRules::default() })).unwrap();
-        assert!(permitted.recipes.is_empty() && permitted.unanswered.is_empty());
+        assert!(permitted.0 == 0 && permitted.1.unanswered.is_empty());
         demo.source = empty.path().join("none");
         assert!(matches!(plan(demo.prepared(PlanRules::default())), Err(PreparedPlanError::Inventory(_))));
     }
@@ -326,11 +437,12 @@ mod tests {
         let demo = DemoPlan::new();
         let said = RefCell::new(0);
         let count = |_: &Note| *said.borrow_mut() += 1;
-        let whole = demo.prepared(PlanRules::default()).plan(|_| {}, count).unwrap();
+        let whole = demo.prepared(PlanRules::default()).plan_all(|_| {}, count).unwrap().1;
         let usual = said.take();
         assert!(whole.unanswered.is_empty(), "{:?}", whole.unanswered);
-        let none = demo.prepared(PlanRules::default()).plan(|inventory| inventory.retain(|_| false), count).unwrap();
-        assert!(none.recipes.is_empty() && said.take() > usual);
+        let none =
+            demo.prepared(PlanRules::default()).plan_all(|inventory| inventory.retain(|_| false), count).unwrap().1;
+        assert!(none.recipes == 0 && said.take() > usual);
         let lines = demo.requested().jobs.iter().map(|job| format!("jobs.txt line {}", job.line)).collect::<Vec<_>>();
         assert_eq!(none.unanswered, lines);
     }

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::dates::DateSource;
+use super::fixture::{self, plan};
 use super::headers::HeaderCache;
 use super::inventory::Inventory;
+use super::jobfile;
 use super::recipes::Request;
-use super::{fixture, jobfile, plan};
 use edp_engine::metadata::groupings::Grouping;
 use edp_engine::metadata::source::Metadata;
 use edp_production::complete::{Completion, complete};

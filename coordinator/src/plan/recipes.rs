@@ -1,6 +1,7 @@
 //! The plan itself: it makes recipes of jobs and an inventory.
 
 mod invariant;
+mod maker;
 mod report;
 mod series;
 
@@ -12,15 +13,22 @@ use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::problem::{PlanError, Problem};
 use super::selection::Window;
-use super::survey::{StepInputs, Survey};
+use super::survey::Survey;
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
+use edp_files::at_once;
 use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT, Version};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Recipe, Roots};
+use edp_protocol::text_hash::TextHasher;
 use edp_protocol::{Frequency, GridKind, Mode, wire};
-use indexmap::IndexMap;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use maker::{RecipeMaker, TimedStep};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::thread;
+
+/// Number of recipes of a job that are made at once, by as many threads as there are cores.
+const AT_ONCE: usize = 1024;
 
 /// Everything that decides a plan.
 #[derive(Debug)]
@@ -74,44 +82,37 @@ pub struct Request<'a> {
     pub allow_partial: bool,
 }
 
-/// The result of a plan.
+/// What a plan tells beside its recipes.
 #[derive(Debug, Default)]
 pub struct Planned {
-    /// The recipes, job by job and step by step.
-    pub recipes: Vec<Recipe>,
     /// Notes about the plan.
     pub notes: Vec<Note>,
     /// Positions, in the list of jobs, of those that have no input at any step.
     pub without_input: BTreeSet<usize>,
 }
 
-/// Makes one recipe for each job and step that has results.
+/// Makes one recipe for each job and step that has results, and passes them to `take`, job by job and step by step. A
+/// plan of a whole release has more recipes than fit into memory: only what is found for one job is kept at a time, and
+/// some 30 bytes for each recipe, by which a granule that comes twice is noticed.
+///
+/// A job that cannot be planned may come after recipes that were passed on already. Whoever takes recipes therefore
+/// keeps them where they do not count yet until the plan has ended well: in a file that has no name yet, or in a
+/// transaction. Planning twice, once for errors and once for recipes, would take twice as long. If `take` breaks off,
+/// the plan ends early, and only `take` knows why.
 ///
 /// # Errors
-/// Returns an error for every job that cannot be planned; then there are no recipes.
-pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
-    let mut planner = Planner {
-        request,
-        made: Vec::new(),
-        by_granule: HashMap::new(),
-        notes: Vec::new(),
-        problems: Vec::new(),
-        without_input: BTreeSet::new(),
-    };
+/// Returns an error for every job that cannot be planned; then the recipes that were passed on are void.
+pub fn plan(request: &Request<'_>, take: &mut dyn FnMut(Recipe) -> ControlFlow<()>) -> Result<Planned, PlanError> {
     if request.mode.is_edp() && request.edp_time_units.is_none() {
-        planner.problems.push(Problem::TimeUnits);
-        return Err(PlanError { problems: planner.problems, notes: planner.notes });
+        return Err(PlanError { problems: vec![Problem::TimeUnits], notes: Vec::new() });
     }
-    for (at, job) in request.jobs.iter().enumerate() {
-        if !planner.job(job) {
-            planner.without_input.insert(at);
-        }
-    }
-    if !planner.problems.is_empty() {
-        return Err(PlanError { problems: planner.problems, notes: planner.notes });
-    }
-    let recipes = planner.made.into_iter().flatten().map(|made| made.recipe).collect();
-    Ok(Planned { recipes, notes: planner.notes, without_input: planner.without_input })
+    // In EDP the later of two granules of one name overwrites the earlier. Which ones are overwritten is known only at
+    // the end, so that such a plan, and no other, is made twice.
+    let overwritten = match request.mode.is_edp() && request.keep_going {
+        true => Planner::new(request, HashSet::new(), &mut |_| ControlFlow::Continue(())).plan()?.1,
+        false => HashSet::new(),
+    };
+    Planner::new(request, overwritten, take).plan().map(|(planned, _)| planned)
 }
 
 /// Finds the files of variables that have none of their own name; see [`Inventory::learn`].
@@ -139,21 +140,34 @@ pub(super) fn learn(
     notes
 }
 
-/// A recipe with the job and the step from which it comes.
-struct PlannedRecipe {
-    recipe: Recipe,
-    place: String,
+/// The job and the step of a recipe that was made, and its position among all that were made.
+#[derive(Clone, Copy)]
+struct MadeAt {
+    /// Position of the job's name in [`Planner::places`].
+    place: u32,
+    position: u32,
     step: u64,
 }
 
 pub(super) struct Planner<'a> {
     pub(super) request: &'a Request<'a>,
-    /// In order; `None` if a later recipe makes the same granule.
-    made: Vec<Option<PlannedRecipe>>,
-    by_granule: HashMap<String, usize>,
+    maker: RecipeMaker<'a>,
+    take: &'a mut dyn FnMut(Recipe) -> ControlFlow<()>,
+    /// True if nothing more is taken.
+    is_over: bool,
+    /// Number of recipes that were made.
+    made: u32,
+    /// Names of the jobs up to the present one.
+    places: Vec<String>,
+    /// The recipes that were made, by a hash of their granules' paths.
+    by_granule: HashMap<u128, MadeAt>,
+    hashes: TextHasher,
+    /// Positions of recipes that are known to be overwritten by later ones: they are not passed on.
+    overwritten: HashSet<u32>,
+    /// Positions of recipes for which that was found.
+    found_overwritten: HashSet<u32>,
     notes: Vec<Note>,
     problems: Vec<Problem>,
-    without_input: BTreeSet<usize>,
 }
 
 /// Properties that all recipes of a job share.
@@ -190,6 +204,45 @@ struct Oddities {
 }
 
 impl<'a> Planner<'a> {
+    fn new(
+        request: &'a Request<'a>,
+        overwritten: HashSet<u32>,
+        take: &'a mut dyn FnMut(Recipe) -> ControlFlow<()>,
+    ) -> Planner<'a> {
+        Planner {
+            request,
+            maker: RecipeMaker { request },
+            take,
+            is_over: false,
+            made: 0,
+            places: Vec::new(),
+            by_granule: HashMap::new(),
+            hashes: TextHasher::default(),
+            overwritten,
+            found_overwritten: HashSet::new(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Plans all jobs. Also returns the positions of recipes that later ones overwrite.
+    fn plan(mut self) -> Result<(Planned, HashSet<u32>), PlanError> {
+        let mut without_input = BTreeSet::new();
+        for (at, job) in self.request.jobs.iter().enumerate() {
+            if !self.job(job) {
+                without_input.insert(at);
+            }
+            if self.is_over {
+                break;
+            }
+        }
+        let Planner { notes, problems, found_overwritten, .. } = self;
+        match problems.is_empty() {
+            true => Ok((Planned { notes, without_input }, found_overwritten)),
+            false => Err(PlanError { problems, notes }),
+        }
+    }
+
     pub(super) fn warn(&mut self, text: String) {
         self.notes.push(Note::warning(text));
     }
@@ -223,6 +276,7 @@ impl<'a> Planner<'a> {
             }
             line => format!("{} line {line}", request.job_file),
         };
+        self.places.push(place.clone());
         if matches!(&job.steps, Steps::Listed(steps) if steps.is_empty()) {
             self.warn(format!("{place}: the list of time steps is empty; nothing is made"));
             return true;
@@ -309,7 +363,7 @@ impl<'a> Planner<'a> {
         let context = Context { job, place, dataset, label, summary, digests, time_units };
         let has_date = job.frequency != Frequency::TimeInvariant && job.grid != GridKind::Series;
         let date = if has_date { "1992-01" } else { "" };
-        let name = self.name(&context, date.into());
+        let name = self.maker.name(&context, date.into());
         if GranuleName::parse_of(&name.project, &name.to_string()).ok().as_ref() != Some(&name)
             || name.to_string().contains('/')
         {
@@ -338,48 +392,58 @@ impl<'a> Planner<'a> {
         let mut oddities = Oddities::default();
         let mut ends = Vec::new();
         let mut words: Vec<&str> = Vec::new();
-        for record in survey.records {
-            let step = record.step;
-            let timed = dates.period(&rules, step).and_then(|period| Ok((period, self.units(context, &period)?)));
-            let (period, units) = match timed {
-                Ok(timed) => timed,
-                Err(error) => {
-                    impossible.push(error);
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let mut records = survey.records.into_iter();
+        while !self.is_over && records.len() > 0 {
+            let mut steps = Vec::new();
+            for record in records.by_ref().take(AT_ONCE) {
+                let step = record.step;
+                let timed = dates.period(&rules, step).and_then(|period| Ok((period, self.units(context, &period)?)));
+                let (period, units) = match timed {
+                    Ok(timed) => timed,
+                    Err(error) => {
+                        impossible.push(error);
+                        continue;
+                    }
+                };
+                if source == DateSource::Header && !window.is_open() && !window.contains(period.center) {
                     continue;
                 }
-            };
-            if source == DateSource::Header && !window.is_open() && !window.contains(period.center) {
-                continue;
-            }
-            if period.start < start {
-                oddities.before_start.push(step);
-            }
-            if period.end > end {
-                oddities.after_end.push(step);
-            }
-            if mode == Mode::Corrected && units != context.time_units {
-                oddities.finer_units.push(step);
-            }
-            ends.push(period.end);
-            for found in record.inputs.iter().flatten().flatten() {
-                if !words.contains(&found.word) {
-                    words.push(found.word);
+                if period.start < start {
+                    oddities.before_start.push(step);
                 }
+                if period.end > end {
+                    oddities.after_end.push(step);
+                }
+                if mode == Mode::Corrected && units != context.time_units {
+                    oddities.finer_units.push(step);
+                }
+                ends.push(period.end);
+                for found in record.inputs.iter().flatten().flatten() {
+                    if !words.contains(&found.word) {
+                        words.push(found.word);
+                    }
+                }
+                steps.push(TimedStep { record, period, units, by_header: dates.differs(&rules, step) });
             }
-            match self.recipe(context, record, &period, units, dates.differs(&rules, step)) {
-                Ok(recipe) => match excessive_size(&recipe) {
-                    None => self.add(recipe, context, step),
-                    Some(size) => {
+            let maker = self.maker;
+            let recipes = at_once::map(&steps, threads, |step| {
+                maker.recipe(context, step).map(|recipe| (excessive_size(&recipe), recipe))
+            });
+            for (step, made) in steps.iter().zip(recipes) {
+                match made {
+                    Ok((None, recipe)) => self.add(recipe, step.record.step),
+                    Ok((Some(size), recipe)) => {
                         let files = recipe.recipe.as_ref().map_or(0, |plan| plan.inputs.len());
                         let granule = name::base_name(&recipe.granule).to_owned();
                         let (_, more) = too_large.get_or_insert(((granule, files, size), 0));
                         *more += 1;
                     }
-                },
-                Err(source) => {
-                    // the same for all steps: roots that do not suit the inventory
-                    self.problems.push(Problem::Recipe { place: context.place.clone(), source });
-                    return;
+                    Err(source) => {
+                        // the same for all steps: roots that do not suit the inventory
+                        self.problems.push(Problem::Recipe { place: context.place.clone(), source });
+                        return;
+                    }
                 }
             }
         }
@@ -404,152 +468,28 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn name(&self, context: &Context<'_>, date: String) -> GranuleName {
-        let frequency = context.job.frequency;
-        // EDP has no time series, and what is published calls all of their snapshots so.
-        let mode = if context.job.grid == GridKind::Series { Mode::Corrected } else { self.request.mode };
-        GranuleName {
-            dataset: context.dataset.grouping.filename.clone(),
-            period: name::period(frequency, mode),
-            frequency,
-            date,
-            project: self.request.configuration.project.clone(),
-            version: self.request.configuration.ecco_version.clone(),
-            grid: context.job.grid,
-            label: context.label.to_owned(),
-        }
-    }
-
-    fn recipe(
-        &self,
-        context: &Context<'_>,
-        record: StepInputs,
-        period: &Period,
-        time_units: String,
-        by_header: bool,
-    ) -> Result<Recipe, RecipeError> {
-        let request = self.request;
-        let grouping = context.dataset.grouping;
-        let frequency = context.job.frequency;
-        let date = calendar::name_date(request.mode, frequency, period);
-        let duration = match frequency {
-            Frequency::Day => "P1D",
-            Frequency::Month => "P1M",
-            Frequency::Snapshot => "PT0S",
-            Frequency::TimeInvariant => TIME_INVARIANT,
-        };
-        let long_name = match frequency {
-            Frequency::Snapshot => "snapshot time",
-            _ => "center time of averaging period",
-        };
-        let (mut variables, mut missing, mut versions) = (IndexMap::new(), Vec::new(), Vec::new());
-        let (mut fields, mut derived) = (BTreeMap::new(), BTreeMap::new());
-        for (output, inputs) in context.dataset.outputs.iter().zip(record.inputs) {
-            let Some(inputs) = inputs else {
-                missing.push(output.name.clone());
-                continue;
-            };
-            if inputs.iter().any(|input| !input.own) {
-                let sources = output.sources().into_iter().map(str::to_owned).collect();
-                fields.insert(output.name.clone(), sources);
+    /// Passes on a recipe of the present job, unless another one makes the same granule. In EDP the later one overwrites
+    /// the earlier.
+    fn add(&mut self, recipe: Recipe, step: u64) {
+        let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let made = MadeAt { place, position: self.made, step };
+        self.made = self.made.saturating_add(1);
+        let key = self.hashes.hash(&recipe.granule);
+        if let Some(first) = self.by_granule.get(&key).copied() {
+            let of = |made: MadeAt| (self.places.get(made.place as usize).cloned().unwrap_or_default(), made.step);
+            let granule = recipe.granule.clone();
+            let problem = Problem::SameGranule { granule, first: of(first), second: of(made) };
+            if self.request.keep_going && self.request.mode.is_edp() {
+                self.warn(format!("{problem}; the later one is kept"));
+                self.found_overwritten.insert(first.position);
+            } else {
+                self.problems.push(problem);
+                return;
             }
-            if let Some(derivation) = &output.derivation {
-                derived.insert(output.name.clone(), derivation.clone());
-            }
-            let mut lists = Vec::new();
-            for input in inputs {
-                let mut paths = Vec::new();
-                for pair in input.pairs {
-                    versions.push((pair.data.clone(), pair.data_version));
-                    versions.push((pair.meta.clone(), pair.meta_version));
-                    paths.extend([pair.data, pair.meta]);
-                }
-                lists.push(paths);
-            }
-            variables.insert(output.name.clone(), lists);
         }
-        let mut options = request.options.clone();
-        if request.allow_partial && request.mode == Mode::Corrected && !missing.is_empty() {
-            options.insert("allow_partial".into(), true.into());
-        }
-        if by_header {
-            options.insert("dates".into(), "header".into());
-        }
-        let (digests, roots) = (context.digests.clone(), request.roots.clone());
-        let planned = Plan::new(request.mode, time_units, digests, roots, request.production_date.clone());
-        let dynamic_metadata = DynamicMetadata {
-            time_coverage_start: Some(calendar::text(period.start)),
-            time_coverage_end: Some(calendar::text(period.end)),
-            time_coverage_center: Some(calendar::text(period.center)),
-            time_long_name: Some(long_name.into()),
-            time_coverage_duration: Some(duration.into()),
-            time_coverage_resolution: Some(duration.into()),
-            field_components: grouping.components.clone().filter(|_| context.dataset.rotates),
-            field_orientations: grouping.orientations.clone().filter(|_| context.dataset.rotates),
-            ..context.dynamic_metadata()
-        };
-        let plan = Plan { options, fields, derived, missing, ..planned };
-        let recipe = Recipe { variables, dynamic_metadata, ..self.shared_part(context, date, plan) };
-        self.identified(recipe, versions)
-    }
-
-    /// Returns the part of a recipe that all recipes of a job share, for a granule with this date in its name: without
-    /// variables and metadata of its own.
-    fn shared_part(&self, context: &Context<'_>, date: String, plan: Plan) -> Recipe {
-        let request = self.request;
-        let name = self.name(context, date);
-        Recipe {
-            granule: format!("{}/{}", request.roots.destination.trim_end_matches('/'), name.path()),
-            variables: IndexMap::new(),
-            ecco_cfg_loc: Some(request.configuration_location.clone()),
-            ecco_grid_loc: Some(request.grid_location.clone()),
-            ecco_mapping_factors_loc: request.factors_location.clone(),
-            ecco_metadata_loc: Some(request.metadata_location.clone()),
-            dynamic_metadata: DynamicMetadata::default(),
-            input_netcdf: None,
-            strip_attributes: None,
-            recipe: Some(plan),
-        }
-    }
-
-    /// Adds the versions of the inputs, and the id, to a recipe that is otherwise complete.
-    fn identified(&self, mut recipe: Recipe, versions: Vec<(String, Version)>) -> Result<Recipe, RecipeError> {
-        let mut inputs = BTreeMap::new();
-        for (path, version) in versions {
-            inputs.insert(recipe.input_below_root(&path)?.to_owned(), version);
-        }
-        if let Some(plan) = &mut recipe.recipe {
-            plan.inputs = inputs;
-        }
-        let id = recipe.computed_id()?;
-        if let Some(plan) = &mut recipe.recipe {
-            plan.id = id;
-        }
-        Ok(recipe)
-    }
-
-    /// Adds a recipe, unless another one makes the same granule. In EDP the later one overwrites the earlier.
-    fn add(&mut self, recipe: Recipe, context: &Context<'_>, step: u64) {
-        let index = self.made.len();
-        let made = PlannedRecipe { recipe, place: context.place.clone(), step };
-        let Some(&earlier) = self.by_granule.get(&made.recipe.granule) else {
-            self.by_granule.insert(made.recipe.granule.clone(), index);
-            self.made.push(Some(made));
-            return;
-        };
-        let Some(first) = self.made.get(earlier).and_then(Option::as_ref) else { return };
-        let problem = Problem::SameGranule {
-            granule: made.recipe.granule.clone(),
-            first: (first.place.clone(), first.step),
-            second: (made.place.clone(), step),
-        };
-        if self.request.keep_going && self.request.mode.is_edp() {
-            self.warn(format!("{problem}; the later one is kept"));
-            self.made[earlier] = None;
-            self.by_granule.insert(made.recipe.granule.clone(), index);
-            self.made.push(Some(made));
-        } else {
-            self.problems.push(problem);
+        self.by_granule.insert(key, made);
+        if self.problems.is_empty() && !self.is_over && !self.overwritten.contains(&made.position) {
+            self.is_over = (self.take)(recipe).is_break();
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Tests of the rules of the plan, one for each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::fixture::{Production, job};
+use super::fixture::{Planned, Production, job, plan};
 use super::jobfile::{Job, Steps};
-use super::{Planned, Request, Severity, plan};
+use super::{Request, Severity};
 use edp_protocol::recipe::format_list;
 use edp_protocol::{Frequency, GridKind, Mode};
 use serde_json::Value;

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_list_suits_the_options_that_it_was_planned_with() {
-        let mut recipes = DemoPlan::new().prepared(PlanRules::default()).plan(|_| {}, |_| {}).unwrap().recipes;
+        let mut recipes = DemoPlan::new().prepared(PlanRules::default()).plan_all(|_| {}, |_| {}).unwrap().0;
         let check = |recipes: &[Recipe], mode, partial| check_options("list", recipes, mode, partial);
         assert_eq!(check(&recipes, None, true), Ok(()));
         assert_eq!(check(&recipes, Some(Mode::Corrected), true), Ok(()));
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn time_invariant_tasks_are_of_the_mode_that_is_asked_for() {
-        let mut recipes = DemoPlan::new().prepared(PlanRules::default()).plan(|_| {}, |_| {}).unwrap().recipes;
+        let mut recipes = DemoPlan::new().prepared(PlanRules::default()).plan_all(|_| {}, |_| {}).unwrap().0;
         recipes.truncate(1);
         recipes[0].recipe = None;
         recipes[0].dynamic_metadata.time_coverage_resolution = Some(TIME_INVARIANT.into());

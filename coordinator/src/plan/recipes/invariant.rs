@@ -24,7 +24,7 @@ impl Planner<'_> {
     pub(super) fn invariant(&mut self, context: &Context<'_>) -> bool {
         let Some(inputs) = self.invariant_inputs(context) else { return false };
         match self.invariant_recipe(context, inputs) {
-            Ok(recipe) => self.add(recipe, context, 0),
+            Ok(recipe) => self.add(recipe, 0),
             Err(source) => self.problems.push(Problem::Recipe { place: context.place.clone(), source }),
         }
         true
@@ -33,7 +33,7 @@ impl Planner<'_> {
     /// Finds the inputs of a dataset, and reports what is missing and what is used although it has another name.
     fn invariant_inputs(&mut self, context: &Context<'_>) -> Option<InvariantFiles> {
         let request = self.request;
-        let (granule, destination) = (self.name(context, String::new()), request.roots.destination.as_str());
+        let (granule, destination) = (self.maker.name(context, String::new()), request.roots.destination.as_str());
         let mut roots = vec![(&request.roots.source, request.inventory, granule.version.as_str())];
         if granule.dataset.contains(GEOMETRY) {
             // Whatever its version is, this is the grid with which all granules are made.
@@ -145,9 +145,9 @@ impl Planner<'_> {
             input_netcdf: netcdf,
             variables,
             dynamic_metadata,
-            ..self.shared_part(context, String::new(), Plan { options, fields, missing, ..planned })
+            ..self.maker.shared_part(context, String::new(), Plan { options, fields, missing, ..planned })
         };
         let versions: Vec<(String, Version)> = versions.into_iter().map(|file| (file.path, file.version)).collect();
-        self.identified(recipe, versions)
+        self.maker.identified(recipe, versions)
     }
 }

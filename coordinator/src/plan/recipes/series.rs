@@ -21,7 +21,7 @@ const FILES: [(&str, Frequency, &str); 4] = [
 impl Planner<'_> {
     /// Plans a time series. Returns true if there is any input for it.
     pub(super) fn series(&mut self, context: &Context<'_>) -> bool {
-        let granule = self.name(context, String::new());
+        let granule = self.maker.name(context, String::new());
         let (dataset, frequency) = (granule.dataset.as_str(), granule.frequency);
         let of_ecco = FILES.into_iter().find(|(of, at, _)| *of == dataset && *at == frequency).map(|(.., file)| file);
         let own = [granule.to_string(), format!("{dataset}_{}.nc", granule.period)];
@@ -52,7 +52,7 @@ impl Planner<'_> {
             self.notes.push(Note::info(format!("{}: {dataset} is taken from {}", context.place, file.path)));
         }
         match self.series_recipe(context, file) {
-            Ok(recipe) => self.add(recipe, context, 0),
+            Ok(recipe) => self.add(recipe, 0),
             Err(source) => self.problems.push(Problem::Recipe { place: context.place.clone(), source }),
         }
         true
@@ -88,8 +88,8 @@ impl Planner<'_> {
             ..context.dynamic_metadata()
         };
         let plan = Plan { options, fields, ..planned };
-        let recipe = Recipe { variables, dynamic_metadata, ..self.shared_part(context, String::new(), plan) };
-        self.identified(recipe, vec![(file.path, file.version)])
+        let recipe = Recipe { variables, dynamic_metadata, ..self.maker.shared_part(context, String::new(), plan) };
+        self.maker.identified(recipe, vec![(file.path, file.version)])
     }
 }
 
