@@ -4,7 +4,7 @@ use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Location, ObjectAddress};
 use edp_store::Stores;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of objects in directories on S3.
 #[derive(Debug)]
@@ -52,9 +52,9 @@ impl<'a> Listings<'a> {
         listed.as_ref().map(|names| names.contains(name)).map_err(Clone::clone)
     }
 
-    /// Returns all objects that were found except those that are `named`, and the directories that could not be listed,
+    /// Returns all objects that were found except those that are named, and the directories that could not be listed,
     /// with reasons.
-    pub fn others(&self, named: &HashSet<Location>) -> (Vec<String>, Vec<String>) {
+    pub fn others(&self, is_named: &dyn Fn(&Location) -> bool) -> (Vec<String>, Vec<String>) {
         let (mut others, mut unlisted) = (Vec::new(), Vec::new());
         for (directory, names) in &self.directories {
             let at = Location::Object(directory.clone());
@@ -62,7 +62,7 @@ impl<'a> Listings<'a> {
                 Err(unseen) => unlisted.push(format!("{at}: {}", unseen.why)),
                 Ok(names) => {
                     let found = names.iter().map(|name| at.join(name));
-                    others.extend(found.filter(|object| !named.contains(object)).map(|object| object.to_string()));
+                    others.extend(found.filter(|object| !is_named(object)).map(|object| object.to_string()));
                 }
             }
         }

@@ -9,12 +9,13 @@ use edp_engine::libraries::silence_hdf5;
 use edp_files::{at_once, regular};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
+use edp_protocol::text_hash::TextHasher;
 use edp_protocol::{Digest, Location};
 use edp_store::{Checksum, StoreError, Stores};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 /// Options of a check of granules.
@@ -86,6 +87,16 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Adds the result for further recipes.
+    pub fn add(&mut self, more: Verified) {
+        self.good += more.good;
+        self.unread.extend(more.unread);
+        self.read.extend(more.read);
+        self.problems.extend(more.problems);
+        self.extra.extend(more.extra);
+        self.unlisted.extend(more.unlisted);
+    }
+
     /// Returns true if every recipe's granule is as it should be, or was made by an earlier output version. Files that
     /// no recipe names have no influence on this.
     pub fn is_complete(&self) -> bool {
@@ -169,83 +180,126 @@ impl From<Finding> for Checked {
     }
 }
 
+/// Number of recipes that are worth to be checked together: enough for all threads, and few for memory.
+pub const BATCH: usize = 1024;
+
 /// Checks the granule of every recipe, several at once, and finds files in their directories that no recipe names. A
 /// granule that cannot be inspected is a finding too, and does not keep the others from being checked.
 pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified {
-    silence_hdf5();
-    let mut verified = Verified::default();
-    let mut named = HashSet::new();
-    let mut directories = BTreeSet::new();
-    let mut listings = Listings::new(stores);
-    let mut looks: Vec<Option<Checked>> = Vec::new();
-    // Granules that need more than a listing.
-    let (mut files, mut objects) = (Vec::new(), Vec::new());
-    for (at, recipe) in recipes.iter().enumerate() {
-        let location = match recipe.granule.parse::<Location>() {
-            Ok(location) => location,
-            Err(error) => {
-                looks.push(Some(Finding::Damaged(vec![chain(&error)]).into()));
-                continue;
-            }
-        };
-        looks.push(match &location {
-            Location::Local(path) => {
-                directories.extend(path.parent().map(Path::to_owned));
-                files.push((at, location.clone()));
-                None
-            }
-            Location::Object(object) => match listings.holds(object) {
-                Ok(false) => Some(Finding::Missing.into()),
-                // Objects in a directory that may not be listed may still be readable. Any other error would affect
-                // them too.
-                Err(UnlistedDirectory { may_be_read: false, why }) => Some(Finding::Unknown(vec![why]).into()),
-                Ok(true) | Err(UnlistedDirectory { may_be_read: true, .. }) => {
-                    objects.push((at, location.clone()));
+    let mut verifier = Verifier::new(stores);
+    let mut verified = verifier.see(recipes, check);
+    verifier.end(&mut verified);
+    verified
+}
+
+/// Checks the granules of a list that is not in memory as a whole. Of recipes that were seen it keeps hashes, by which it
+/// finds files that none of them names, and on S3 the names in their directories.
+#[derive(Debug)]
+pub struct Verifier<'a> {
+    stores: &'a Stores,
+    hasher: TextHasher,
+    /// Hashes of the locations of granules.
+    named: HashSet<u128>,
+    directories: BTreeSet<PathBuf>,
+    listings: Listings<'a>,
+}
+
+impl<'a> Verifier<'a> {
+    /// Begins a check.
+    pub fn new(stores: &'a Stores) -> Verifier<'a> {
+        silence_hdf5();
+        Verifier {
+            stores,
+            hasher: TextHasher::default(),
+            named: HashSet::new(),
+            directories: BTreeSet::new(),
+            listings: Listings::new(stores),
+        }
+    }
+
+    /// Checks the granules of some recipes, see [`verify`].
+    pub fn see(&mut self, recipes: &[Recipe], check: Check<'_>) -> Verified {
+        let stores = self.stores;
+        let mut looks: Vec<Option<Checked>> = Vec::new();
+        // Granules that need more than a listing.
+        let (mut files, mut objects) = (Vec::new(), Vec::new());
+        for (at, recipe) in recipes.iter().enumerate() {
+            let location = match recipe.granule.parse::<Location>() {
+                Ok(location) => location,
+                Err(error) => {
+                    looks.push(Some(Finding::Damaged(vec![chain(&error)]).into()));
+                    continue;
+                }
+            };
+            self.named.insert(self.hasher.hash(&location.to_string()));
+            looks.push(match &location {
+                Location::Local(path) => {
+                    if let Some(directory) = path.parent().filter(|directory| !self.directories.contains(*directory)) {
+                        self.directories.insert(directory.to_owned());
+                    }
+                    files.push((at, location));
                     None
                 }
-            },
-        });
-        named.insert(location);
-    }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    // Checking an object mostly waits for an answer; an object that is read is in memory as a whole.
-    let at_once = if check.depth == InspectionDepth::Structure || check.read { 2 } else { 16 };
-    for (places, threads) in [(files, cores), (objects, at_once)] {
-        for (at, looked) in look_at_all(&places, threads, recipes, check, stores) {
-            looks[at] = Some(looked);
+                Location::Object(object) => match self.listings.holds(object) {
+                    Ok(false) => Some(Finding::Missing.into()),
+                    // Objects in a directory that may not be listed may still be readable. Any other error would affect
+                    // them too.
+                    Err(UnlistedDirectory { may_be_read: false, why }) => Some(Finding::Unknown(vec![why]).into()),
+                    Ok(true) | Err(UnlistedDirectory { may_be_read: true, .. }) => {
+                        objects.push((at, location));
+                        None
+                    }
+                },
+            });
         }
-    }
-    for (recipe, looked) in recipes.iter().zip(looks) {
-        let unseen = || Finding::Unknown(vec!["it was not looked at".into()]).into();
-        let looked = looked.unwrap_or_else(unseen);
-        if let (Some((bytes, sha256)), Some(plan)) = (looked.read, &recipe.recipe) {
-            let (id, production_date) = (plan.id.clone(), Some(plan.production_date.clone()));
-            verified.read.enter(GranuleRecord { id, bytes, sha256, production_date, granule: recipe.granule.clone() });
-        }
-        match looked.finding {
-            Finding::Good => verified.good += 1,
-            Finding::Unread => verified.unread.push(recipe.granule.clone()),
-            finding => verified.problems.push((recipe.granule.clone(), finding)),
-        }
-    }
-    for directory in directories {
-        let entries = match std::fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-            Err(e) => {
-                verified.unlisted.push(format!("{}: {e}", directory.display()));
-                continue;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // Checking an object mostly waits for an answer; an object that is read is in memory as a whole.
+        let at_once = if check.depth == InspectionDepth::Structure || check.read { 2 } else { 16 };
+        for (places, threads) in [(files, cores), (objects, at_once)] {
+            for (at, looked) in look_at_all(&places, threads, recipes, check, stores) {
+                looks[at] = Some(looked);
             }
-        };
-        let ours = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name == snapshots::DIRECTORY);
-        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !ours(path)).map(Location::Local);
-        verified.extra.extend(paths.filter(|path| !named.contains(path)).map(|path| path.to_string()));
+        }
+        let mut verified = Verified::default();
+        for (recipe, looked) in recipes.iter().zip(looks) {
+            let unseen = || Finding::Unknown(vec!["it was not looked at".into()]).into();
+            let looked = looked.unwrap_or_else(unseen);
+            if let (Some((bytes, sha256)), Some(plan)) = (looked.read, &recipe.recipe) {
+                let (id, production_date) = (plan.id.clone(), Some(plan.production_date.clone()));
+                let granule = recipe.granule.clone();
+                verified.read.enter(GranuleRecord { id, bytes, sha256, production_date, granule });
+            }
+            match looked.finding {
+                Finding::Good => verified.good += 1,
+                Finding::Unread => verified.unread.push(recipe.granule.clone()),
+                finding => verified.problems.push((recipe.granule.clone(), finding)),
+            }
+        }
+        verified
     }
-    let (others, unlisted) = listings.others(&named);
-    verified.extra.extend(others);
-    verified.unlisted.extend(unlisted);
-    verified.extra.sort();
-    verified
+
+    /// Ends the check: adds the files that no recipe names, and the directories that could not be listed for them.
+    pub fn end(self, verified: &mut Verified) {
+        let Verifier { hasher, named, directories, listings, .. } = self;
+        let is_named = |location: &Location| named.contains(&hasher.hash(&location.to_string()));
+        for directory in directories {
+            let entries = match std::fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+                Err(e) => {
+                    verified.unlisted.push(format!("{}: {e}", directory.display()));
+                    continue;
+                }
+            };
+            let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name == snapshots::DIRECTORY);
+            let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !ours(path)).map(Location::Local);
+            verified.extra.extend(paths.filter(|path| !is_named(path)).map(|path| path.to_string()));
+        }
+        let (others, unlisted) = listings.others(&is_named);
+        verified.extra.extend(others);
+        verified.unlisted.extend(unlisted);
+        verified.extra.sort();
+    }
 }
 
 /// Checks granules, given by their position in the list of recipes, with this many threads.
@@ -460,5 +514,22 @@ mod tests {
         settings.s3.endpoint = Some("no address".into());
         let refused = present(&[recipe("s3://bucket/a/g.nc")], &edp_s3::stores(&settings));
         assert!(refused.has_unknown(), "{:?}", refused.problems);
+    }
+
+    #[test]
+    fn a_list_in_parts_gives_what_the_whole_list_gives() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        ["a", "b", "extra"].iter().for_each(|name| std::fs::write(at(name), "no granule").unwrap());
+        let recipes = ["a", "none", "b"].map(|name| recipe(&at(name)));
+        let stores = Stores::default();
+        let whole = present(&recipes, &stores);
+        let (records, known) = Default::default();
+        let check = Check { depth: InspectionDepth::Present, records: &records, read: false, known: &known };
+        let (mut verifier, mut verified) = (Verifier::new(&stores), Verified::default());
+        recipes.chunks(1).for_each(|part| verified.add(verifier.see(part, check)));
+        verifier.end(&mut verified);
+        assert_eq!((&verified.problems, &verified.extra), (&whole.problems, &whole.extra));
+        assert_eq!(verified.extra, [at("extra")]);
     }
 }

@@ -6,11 +6,12 @@ use clap::{Args, ValueEnum};
 use edp_coordinator::values;
 use edp_production::ledger::{LedgerError, RecipeState, View};
 use edp_production::records::{self, GranuleRecord, Records};
-use edp_production::verify::{self, Check, Finding, InspectionDepth, Verified};
+use edp_production::verify::{self, Check, Finding, InspectionDepth, Verified, Verifier};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
+use edp_protocol::recipe::Recipe;
 use edp_store::Stores;
-use edp_worker::console::{self, Counter, Ending, ReportForm, note, out, out_json, read_list};
+use edp_worker::console::{self, Counter, Ending, ReportForm, note, out, out_json, read_each};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -57,10 +58,6 @@ enum DepthOption {
 /// Runs the command `verify`: compares the granules at a destination with their list.
 pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
-    let recipes = read_list(&options.tasks, &stores, settings)?;
-    for recipe in &recipes {
-        recipe.plan().map_err(usage)?;
-    }
     let depth = match options.depth {
         DepthOption::Present => InspectionDepth::Present,
         DepthOption::Structure => InspectionDepth::Structure,
@@ -71,19 +68,15 @@ pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::R
         InspectionDepth::Present | InspectionDepth::Structure => Records::default(),
     };
     let check = Check { depth, records: &records, read: options.read, known: &HashSet::new() };
-    let mut verified = verify::verify(&recipes, check, &stores);
-    if options.depth == DepthOption::Values {
-        let counter = Counter::new(recipes.len() - verified.problems.len());
-        let resources = (console::slots(options.slots, settings), u64::from(settings.run.memory) << 20);
-        values::check(&recipes, &mut verified, resources, &stores, || counter.advance());
+    let counter = (options.depth == DepthOption::Values).then(|| Counter::new(0));
+    let verified = match &options.redo {
+        Some(path) => write_recipes(path, &stores, |list| {
+            compare(options, settings, check, counter.as_ref(), &stores, |recipe| Ok(list.add(recipe)?))
+        })?,
+        None => compare(options, settings, check, counter.as_ref(), &stores, |_| Ok(()))?,
+    };
+    if let Some(counter) = counter {
         counter.finish();
-    }
-    if let Some(path) = &options.redo {
-        let wrong = verified.wrong();
-        write_recipes(path, &stores, |list| {
-            let again = recipes.iter().filter(|recipe| wrong.contains(recipe.granule.as_str()));
-            Ok(again.map(|recipe| list.add(recipe)).collect::<Result<(), _>>()?)
-        })?;
     }
     match options.output {
         ReportForm::Json => out_json(&serde_json::to_string_pretty(&verified)?)?,
@@ -105,6 +98,42 @@ pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::R
         false if verified.is_complete() => Ending::Done,
         false => Ending::Incomplete,
     })
+}
+
+/// Compares the granules of the list with their recipes, some at a time, and passes the recipes of those that must be made
+/// again to `again`.
+fn compare(
+    options: &VerifyOptions,
+    settings: &Settings,
+    check: Check<'_>,
+    counter: Option<&Counter>,
+    stores: &Stores,
+    mut again: impl FnMut(&Recipe) -> anyhow::Result<()>,
+) -> anyhow::Result<Verified> {
+    let (mut verifier, mut verified) = (Verifier::new(stores), Verified::default());
+    let resources = (console::slots(options.slots, settings), u64::from(settings.run.memory) << 20);
+    let mut see = |recipes: &mut Vec<Recipe>| {
+        let mut part = verifier.see(recipes, check);
+        if let Some(counter) = counter {
+            counter.more(recipes.len() - part.problems.len());
+            values::check(recipes, &mut part, resources, stores, || counter.advance());
+        }
+        let wrong = part.wrong();
+        for recipe in recipes.drain(..).filter(|recipe| wrong.contains(recipe.granule.as_str())) {
+            again(&recipe)?;
+        }
+        verified.add(part);
+        Ok::<_, anyhow::Error>(())
+    };
+    let mut batch = Vec::new();
+    read_each(&options.tasks, stores, settings, |recipe| {
+        recipe.plan().map_err(usage)?;
+        batch.push(recipe);
+        if batch.len() < verify::BATCH { Ok(()) } else { see(&mut batch) }
+    })?;
+    see(&mut batch)?;
+    verifier.end(&mut verified);
+    Ok(verified)
 }
 
 /// Returns the records of a list's granules, from its manifests and from a ledger.

@@ -146,6 +146,11 @@ impl Counter {
         Counter(Progress::new(granules))
     }
 
+    /// Adds granules to those that are counted.
+    pub fn more(&self, granules: usize) {
+        self.0.more(granules);
+    }
+
     /// Counts one more granule.
     pub fn advance(&self) {
         self.0.bar.inc(1);
