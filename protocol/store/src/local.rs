@@ -1,4 +1,4 @@
-//! Listing of directories of this machine.
+//! DirectoryListing of directories of this machine.
 
 use edp_files::{at_once, regular};
 use std::collections::HashMap;
@@ -100,12 +100,12 @@ struct DirectoryEntry {
     /// The state of a file that is wanted.
     state: Option<FileState>,
     /// The listing of a directory that was listed together with others.
-    listing: Option<io::Result<Listing>>,
+    listing: Option<io::Result<DirectoryListing>>,
 }
 
 /// The entries of a directory, the last name first, and what could not be listed.
 #[derive(Default)]
-struct Listing {
+struct DirectoryListing {
     entries: Vec<DirectoryEntry>,
     skipped: Vec<Skipped>,
 }
@@ -212,13 +212,16 @@ fn list_ahead(
     }
 }
 
-fn one_listing(directory: &Path, below: &str, wanted: &(impl Fn(&str) -> bool + Sync)) -> io::Result<Listing> {
-    listings(&[(directory.to_owned(), below)], wanted).pop().unwrap_or_else(|| Ok(Listing::default()))
+fn one_listing(directory: &Path, below: &str, wanted: &(impl Fn(&str) -> bool + Sync)) -> io::Result<DirectoryListing> {
+    listings(&[(directory.to_owned(), below)], wanted).pop().unwrap_or_else(|| Ok(DirectoryListing::default()))
 }
 
 /// Lists directories, given by their paths and their paths below the root, and inspects the files in them that are
 /// wanted.
-fn listings(directories: &[(PathBuf, &str)], wanted: &(impl Fn(&str) -> bool + Sync)) -> Vec<io::Result<Listing>> {
+fn listings(
+    directories: &[(PathBuf, &str)],
+    wanted: &(impl Fn(&str) -> bool + Sync),
+) -> Vec<io::Result<DirectoryListing>> {
     let mut listings = at_once::map(directories, DIRECTORIES_AT_ONCE, |(path, _)| entries(path));
     let files: Vec<(usize, usize)> = listings
         .iter()
@@ -246,8 +249,8 @@ fn listings(directories: &[(PathBuf, &str)], wanted: &(impl Fn(&str) -> bool + S
 }
 
 /// Returns the entries of a directory.
-fn entries(directory: &Path) -> io::Result<Listing> {
-    let Listing { mut entries, mut skipped } = Listing::default();
+fn entries(directory: &Path) -> io::Result<DirectoryListing> {
+    let DirectoryListing { mut entries, mut skipped } = DirectoryListing::default();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         match (entry.file_name().into_string(), entry.file_type()) {
@@ -257,7 +260,7 @@ fn entries(directory: &Path) -> io::Result<Listing> {
         }
     }
     entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
-    Ok(Listing { entries, skipped })
+    Ok(DirectoryListing { entries, skipped })
 }
 
 #[cfg(test)]
