@@ -1,7 +1,7 @@
 //! A variable of the model minus its mean over a period.
 
 use super::combined::{of_precision, union};
-use super::{Maker, OpenedSources, OpenedVariable, Opening, Values};
+use super::{LevelValues, Maker, OpenedSources, OpenedVariable, Opening};
 use crate::granule::error::MakeError;
 use crate::granule::mean_file::Mean;
 use crate::granule::means::WantedMean;
@@ -37,7 +37,13 @@ impl Maker for AnomalyMaker {
         true
     }
 
-    fn level(&self, _: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+    fn level(
+        &self,
+        _: &Native,
+        level: usize,
+        rows: Option<&TileRows>,
+        stages: &Stages,
+    ) -> Result<LevelValues, MdsError> {
         let plane = self.record.plane(level, rows, stages)?;
         let holes = self.record.holes(&plane);
         let (mean, without_mean) = self.mean.plane(level, rows, stages)?;

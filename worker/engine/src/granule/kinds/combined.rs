@@ -1,6 +1,6 @@
 //! A sum or a difference of variables of the model.
 
-use super::{Maker, OpenedSources, OpenedVariable, Opening, Values};
+use super::{LevelValues, Maker, OpenedSources, OpenedVariable, Opening};
 use crate::granule::error::MakeError;
 use crate::granule::holes::MissingCells;
 use crate::granule::route::Route;
@@ -54,7 +54,13 @@ impl Maker for Combined {
         true
     }
 
-    fn level(&self, _: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+    fn level(
+        &self,
+        _: &Native,
+        level: usize,
+        rows: Option<&TileRows>,
+        stages: &Stages,
+    ) -> Result<LevelValues, MdsError> {
         self.combine(level, rows, stages)
     }
 
@@ -64,7 +70,7 @@ impl Maker for Combined {
 }
 
 impl Combined {
-    fn combine(&self, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+    fn combine(&self, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<LevelValues, MdsError> {
         let (mut results, mut holes, mut is_double): (Vec<f64>, Option<MissingCells>, bool) = (Vec::new(), None, false);
         for (at, record) in self.records.iter().enumerate() {
             let plane = record.plane(level, rows, stages)?;

@@ -1,6 +1,6 @@
 //! One variable of the model as it is.
 
-use super::{Maker, OpenedVariable, Opening, Values};
+use super::{LevelValues, Maker, OpenedVariable, Opening};
 use crate::granule::error::MakeError;
 use crate::granule::route::Route;
 use crate::granule::source::Record;
@@ -26,7 +26,13 @@ impl Maker for Direct {
         true
     }
 
-    fn level(&self, _: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+    fn level(
+        &self,
+        _: &Native,
+        level: usize,
+        rows: Option<&TileRows>,
+        stages: &Stages,
+    ) -> Result<LevelValues, MdsError> {
         let plane = self.0.plane(level, rows, stages)?;
         let holes = self.0.holes(&plane);
         Ok((plane, holes))

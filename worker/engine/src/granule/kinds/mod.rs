@@ -30,7 +30,7 @@ use edp_protocol::recipe::{InputPaths, Rule, VariableKind};
 use edp_protocol::{GridKind, wire};
 
 /// Values of a level, and the cells that have none, if there are any.
-pub type Values = (Plane, Option<MissingCells>);
+pub type LevelValues = (Plane, Option<MissingCells>);
 
 /// Makes the values of one variable on the model's grid from its opened inputs.
 pub trait Maker: Send + Sync {
@@ -49,7 +49,13 @@ pub trait Maker: Send + Sync {
     ///
     /// # Errors
     /// Returns an error if an input cannot be read.
-    fn level(&self, grid: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError>;
+    fn level(
+        &self,
+        grid: &Native,
+        level: usize,
+        rows: Option<&TileRows>,
+        stages: &Stages,
+    ) -> Result<LevelValues, MdsError>;
 
     /// Returns the maker itself if it makes a component of a vector, which has a direction.
     fn vector(&self) -> Option<&Rotated> {

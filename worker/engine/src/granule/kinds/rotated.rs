@@ -1,6 +1,6 @@
 //! A component of a vector at cell centres, from the two components of the model.
 
-use super::{Maker, OpenedVariable, Opening, Values};
+use super::{LevelValues, Maker, OpenedVariable, Opening};
 use crate::granule::error::MakeError;
 use crate::granule::holes::{self, MissingCells};
 use crate::granule::projection;
@@ -52,7 +52,13 @@ impl Maker for Rotated {
         false
     }
 
-    fn level(&self, grid: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+    fn level(
+        &self,
+        grid: &Native,
+        level: usize,
+        rows: Option<&TileRows>,
+        stages: &Stages,
+    ) -> Result<LevelValues, MdsError> {
         debug_assert!(rows.is_none(), "rotated vectors are not made by rows");
         self.turn(grid, level, stages, |x, y| {
             let (rotated, holes) = self.rotated(grid, self.orientation, x, y);
