@@ -98,8 +98,9 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         Record::new(MdsFile::open("data", header, input).expect("a pair"), found)
     };
     // The weights of the uppermost level are used for all levels.
-    let latlon = |levels: usize| {
-        let (levels, shape) = (vec![level.clone(); levels], factors.shape().into());
+    let latlon = || {
+        let (level, shape) = (level.clone(), factors.shape().into());
+        let levels = Box::new(move |_| Ok(level.clone()));
         Route::Latlon { levels, shape, uncovered_zero: true, directions: None }
     };
     let ranges = |maker: &dyn Maker, levels: Option<usize>, route: Route<'_>| {
@@ -116,14 +117,14 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
             grid.plane()
         }
         "latlon" => {
-            ranges(&Direct(record("SSH")), None, latlon(1));
+            ranges(&Direct(record("SSH")), None, latlon());
             targets
         }
         "rotated" => {
             let (x, y) = (record("UVEL"), record("VVEL"));
             let levels = x.input.header().levels().expect("a 3-D field");
             let (staggering, orientation) = (Staggering::Faces, Orientation::Zonal);
-            ranges(&Rotated { x, y, staggering, orientation }, Some(levels), latlon(levels));
+            ranges(&Rotated { x, y, staggering, orientation }, Some(levels), latlon());
             targets * levels
         }
         "shuffle" => {

@@ -33,7 +33,7 @@ fn a_corner_is_where_the_bounds_of_its_cells_are() {
     let fixture = Fixture::new(6);
     let grid = Native::load(&fixture.demo.grid).unwrap();
     let n = grid.n;
-    let stored: Vec<Vector> = grid.xg.iter().zip(&grid.yg).map(|(lon, lat)| place(*lon, *lat)).collect();
+    let stored: Vec<Vector> = grid.xg.iter().zip(grid.yg.iter()).map(|(lon, lat)| place(*lon, *lat)).collect();
     let mut nowhere = Vec::new();
     for tile in 0..TILES {
         for j in 0..=n {
@@ -171,7 +171,7 @@ fn variables_at_corners_have_their_dimensions_and_mask() {
     let temperature = with(&granules, "TEMPERATURE");
     assert_eq!(dims(&temperature, "THETA"), ["time", "k", "tile", "j_g", "i_g"]);
     // By coordinates: a corner is wet if it belongs to a wet cell.
-    let stored: Vec<Vector> = grid.xg.iter().zip(&grid.yg).map(|(lon, lat)| place(*lon, *lat)).collect();
+    let stored: Vec<Vector> = grid.xg.iter().zip(grid.yg.iter()).map(|(lon, lat)| place(*lon, *lat)).collect();
     let same = |at: Vector| stored.iter().position(|place| distance(*place, at) < 1e-5);
     let touched: Vec<Vec<usize>> =
         (0..TILES * n * n).map(|cell| around(&grid, cell).into_iter().filter_map(same).collect()).collect();

@@ -74,10 +74,10 @@ fn the_grid_reader_takes_it() {
         assert_eq!(native.rf[0], 0.0);
         assert_eq!(native.rf[LEVELS], -5500.0);
         // Corners from the geometry file, and own corners from the MDS files.
-        for (bounds, own) in native.xc_bounds.chunks_exact(4).zip(&native.xg) {
+        for (bounds, own) in native.xc_bounds.chunks_exact(4).zip(native.xg.iter()) {
             assert_eq!(bounds[0], *own);
         }
-        for (cell, centre) in native.yc_bounds.chunks_exact(4).zip(&native.yc) {
+        for (cell, centre) in native.yc_bounds.chunks_exact(4).zip(native.yc.iter()) {
             let (low, high) = cell.iter().fold((f32::MAX, f32::MIN), |(a, b), y| (a.min(*y), b.max(*y)));
             assert!(low <= *centre && (*centre <= high || high > 80.0));
         }

@@ -28,6 +28,7 @@ pub(crate) fn configuration() -> Configuration {
         product_version: "Version 4, Release 4".into(),
         grid_labels: [(GridKind::Native, "llc0090".into()), (GridKind::Latlon, "0p50deg".into())].into(),
         precision: OutputPrecision::Float32,
+        horizontal_coordinates: true,
         model_start: datetime(1992, 1, 1, 12, 0, 0, 0),
         model_end: datetime(2017, 12, 31, 12, 0, 0, 0),
         step_seconds: 3600,

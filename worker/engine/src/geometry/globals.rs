@@ -2,7 +2,7 @@
 
 use crate::granule::annotate::{geometry_summary, without_time};
 use crate::granule::content::{Attributes, GranuleContent, Storage, Value, Values, get, set};
-use crate::granule::coordinates::cell_limits;
+use crate::granule::coordinates::CellLimits;
 use crate::metadata::attribute::remove;
 use crate::metadata::global::{self, Extent, Sources};
 use crate::metadata::podaac::TableError;
@@ -106,7 +106,11 @@ fn extent(content: &GranuleContent, grid: GridKind) -> Extent {
         if values.is_empty() { whole } else { [low, high].map(f64::from) }
     };
     let [latitude, longitude] = match grid {
-        GridKind::Native => cell_limits(&values("XC_bnds"), &values("YC_bnds")),
+        GridKind::Native => {
+            let mut limits = CellLimits::default();
+            limits.add(&values("XC_bnds"), &values("YC_bnds"));
+            limits.limits()
+        }
         GridKind::Latlon | GridKind::Series => {
             [limits("latitude_bnds", [-90.0, 90.0]), limits("longitude_bnds", [-180.0, 180.0])]
         }

@@ -1,15 +1,18 @@
 //! Coordinates and bounds of a granule.
 
-use super::content::{Storage, Type, Values, Variable};
+use super::blocks::{Block, chunk_shape};
+use super::content::{Chunked, Storage, Type, Values, Variable};
+use super::error::MakeError;
 use super::output_value::FILL;
+use super::stages::Stages;
 use super::time::EncodedTime;
-use crate::codec::{Codec, CodecError};
+use crate::codec::Codec;
 use crate::grid::{LevelSet, Native};
 use crate::mds::compact::TILES;
 use crate::metadata::attribute::{self, Attributes};
 use crate::metadata::coordinate;
 use crate::metadata::global::Extent;
-use crate::resources::{ModelGrid, Resources, Target};
+use crate::resources::{ModelGrid, ResourceError, Resources, Target};
 use edp_protocol::recipe::DynamicMetadata;
 use edp_protocol::{GridKind, Mode};
 use std::sync::{Arc, PoisonError};
@@ -64,6 +67,8 @@ pub struct CoordinateSelection<'a> {
     pub depths: VerticalAxis,
     /// True for native coordinates of U points, and of V points, if these are included.
     pub edges: [bool; 2],
+    /// True if native granules have horizontal coordinates.
+    pub horizontal: bool,
     /// Codec for static coordinates.
     pub codec: Codec,
     /// Times of the granule, if it has any.
@@ -118,8 +123,9 @@ fn times(resources: &Resources, grid: GridKind, wanted: &CoordinateSelection<'_>
 /// Returns the coordinates of a native granule.
 ///
 /// # Errors
-/// Returns an error if the configured compression does not exist.
-pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result<Coordinates, CodecError> {
+/// Returns an error if the configured compression does not exist, or if the grid cannot be read or is too large for
+/// horizontal coordinates.
+pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result<Coordinates, MakeError> {
     let (model, metadata) = (&*resources.grid, &resources.texts.metadata);
     let grid = &model.native;
     let [time, time_bounds] = times(resources, GridKind::Native, wanted);
@@ -143,13 +149,14 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
     first.extend(time);
     let style = StaticStyle { mode: wanted.mode, codec: wanted.codec };
     let horizontal = |name, dimensions: &[&'static str], attributes| {
-        Ok::<_, CodecError>(variable(name, dimensions, attributes, model.horizontal(name, style)?))
+        Ok::<_, MakeError>(variable(name, dimensions, attributes, model.horizontal(name, style)?))
     };
     let (center, corner) = (["tile", "j", "i"], ["tile", "j_g", "i_g"]);
-    for (name, dimensions) in [("XC", center), ("YC", center), ("XG", corner), ("YG", corner)] {
+    let horizontals = [("XC", center), ("YC", center), ("XG", corner), ("YG", corner)];
+    for (name, dimensions) in horizontals.into_iter().filter(|_| wanted.horizontal) {
         first.push(horizontal(name, &dimensions, describe(name))?);
     }
-    let edges = native_edges(resources, style, wanted.edges)?;
+    let edges = native_edges(resources, style, wanted.edges.map(|edges| edges && wanted.horizontal))?;
     let (edges, late_edges) = if wanted.mode == Mode::Corrected { (edges, Vec::new()) } else { (Vec::new(), edges) };
     first.extend(edges);
     for (name, dimension, values, numbers) in [
@@ -162,12 +169,16 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
             first.push(variable(name, &[dimension], describe(name), floats(numbers.select(values))));
         }
     }
-    let mut last = native_bounds(resources, style, wanted.levels, &first)?;
+    let mut last = match wanted.horizontal {
+        true => horizontal_bounds(resources, style, &first)?.into(),
+        false => Vec::new(),
+    };
+    last.extend(level_bounds(resources, wanted.levels, &first));
     last.extend(late_edges);
     let time = time_bounds.as_ref().map(|_| ("time", 1));
     let lengths = indices.iter().map(|(name, numbers)| (*name, numbers.len()));
-    let lengths = lengths.chain(time).chain([("nv", 2), ("nb", 4)]);
-    let extent = native_extent(resources, wanted.levels);
+    let lengths = lengths.chain(time).chain([("nv", 2)]).chain(wanted.horizontal.then_some(("nb", 4)));
+    let extent = native_extent(resources, wanted.levels)?;
     let dimensions = lengths.map(|(name, length)| (name.to_owned(), length)).collect();
     Ok(Coordinates { dimensions, first, time_bounds, last, extent })
 }
@@ -187,7 +198,7 @@ pub(super) fn native_edges(
     resources: &Resources,
     style: StaticStyle,
     wanted: [bool; 2],
-) -> Result<Vec<Variable>, CodecError> {
+) -> Result<Vec<Variable>, MakeError> {
     let model = &*resources.grid;
     let (u, v) = (["tile", "j", "i_g"], ["tile", "j_g", "i"]);
     let edges = [("XU", u, 0), ("YU", u, 0), ("XV", v, 1), ("YV", v, 1)];
@@ -211,17 +222,29 @@ pub(super) fn native_bounds(
     style: StaticStyle,
     levels: Option<&LevelSet>,
     others: &[Variable],
-) -> Result<Vec<Variable>, CodecError> {
-    let model = &*resources.grid;
-    let bounds = |name, parent| bounds_attributes(resources, GridKind::Native, name, parent, others);
-    let corners = ["tile", "j", "i", "nb"];
-    let horizontal = |name, parent| Ok(variable(name, &corners, bounds(name, parent), model.horizontal(name, style)?));
-    let mut all = vec![horizontal("XC_bnds", "XC")?, horizontal("YC_bnds", "YC")?];
-    if let Some(levels) = levels {
-        let values = floats(levels.select(model.native.z_bounds.as_chunks::<2>().0).concat());
-        all.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), values));
-    }
+) -> Result<Vec<Variable>, MakeError> {
+    let mut all: Vec<Variable> = horizontal_bounds(resources, style, others)?.into();
+    all.extend(level_bounds(resources, levels, others));
     Ok(all)
+}
+
+fn horizontal_bounds(
+    resources: &Resources,
+    style: StaticStyle,
+    others: &[Variable],
+) -> Result<[Variable; 2], MakeError> {
+    let corners = ["tile", "j", "i", "nb"];
+    let horizontal = |name, parent| {
+        let attributes = bounds_attributes(resources, GridKind::Native, name, parent, others);
+        Ok::<_, MakeError>(variable(name, &corners, attributes, resources.grid.horizontal(name, style)?))
+    };
+    Ok([horizontal("XC_bnds", "XC")?, horizontal("YC_bnds", "YC")?])
+}
+
+fn level_bounds(resources: &Resources, levels: Option<&LevelSet>, others: &[Variable]) -> Option<Variable> {
+    let values = floats(levels?.select(resources.grid.native.z_bounds.as_chunks::<2>().0).concat());
+    let attributes = bounds_attributes(resources, GridKind::Native, "Z_bnds", "Z", others);
+    Some(variable("Z_bnds", &["k", "nv"], attributes, values))
 }
 
 /// Returns the attributes of bounds that the parent, if it is among `others`, does not have with the same value.
@@ -238,24 +261,34 @@ fn bounds_attributes(
 }
 
 /// Returns the extent of a native granule.
-pub(super) fn native_extent(resources: &Resources, levels: Option<&LevelSet>) -> Extent {
+pub(super) fn native_extent(resources: &Resources, levels: Option<&LevelSet>) -> Result<Extent, ResourceError> {
     let model = &*resources.grid;
-    let [latitude, longitude] = model.extent();
+    let [latitude, longitude] = model.extent()?;
     let bounds = model.native.z_bounds.as_chunks::<2>().0;
     let vertical = levels.map(|levels| limits(levels.select(bounds).as_flattened().iter().map(|v| f64::from(*v))));
-    Extent { latitude, longitude, vertical, resolution: None }
+    Ok(Extent { latitude, longitude, vertical, resolution: None })
 }
 
 impl ModelGrid {
     /// Returns the ranges of latitude and longitude that the cells cover, from their corners; they are computed at the
     /// first call. If a cell crosses the date line, the range of longitudes is the whole circle, since two limits
     /// cannot say more. If a cell contains a pole, the pole is the limit of latitude.
-    fn extent(&self) -> [[f64; 2]; 2] {
-        *self.statics.extent.get_or_init(|| cell_limits(&self.native.xc_bounds, &self.native.yc_bounds))
+    fn extent(&self) -> Result<[[f64; 2]; 2], ResourceError> {
+        if let Some(extent) = self.statics.extent.get() {
+            return Ok(*extent);
+        }
+        let extent = self.confirmed(|native| {
+            let mut limits = CellLimits::default();
+            native.each_corners(|x, y| limits.add(x, y))?;
+            Ok(limits.limits())
+        })?;
+        Ok(*self.statics.extent.get_or_init(|| extent))
     }
 
-    /// A static horizontal coordinate: plain in EDP's files, one compressed chunk in ours, made at the first call.
-    fn horizontal(&self, name: &'static str, style: StaticStyle) -> Result<Storage, CodecError> {
+    /// A static horizontal coordinate: plain in EDP's files, compressed in ours, in one chunk unless that would be larger
+    /// than chunks of data; made at the first call.
+    fn horizontal(&self, name: &'static str, style: StaticStyle) -> Result<Storage, MakeError> {
+        self.native.check_whole().map_err(ResourceError::Grid)?;
         let codec = match style.mode {
             Mode::Edp2024 | Mode::Edp2026 => Codec::PLAIN,
             Mode::Corrected => style.codec,
@@ -270,38 +303,65 @@ impl ModelGrid {
         } else {
             let n = self.native.n;
             let shape: Vec<usize> = [TILES, n, n].into_iter().chain(corners.then_some(4)).collect();
-            Storage::Chunked(Type::F32, codec.encode_whole(&values, &shape, FILL as f32)?)
+            let (chunk, origin) = (chunk_shape(&shape, size_of::<f32>()), vec![0; shape.len()]);
+            let block = Block { values: &values, shape: &shape, origin: &origin, chunk: &chunk, pad: FILL as f32 };
+            let chunks = codec.encode(&block, || (), &Stages::begin())?;
+            Storage::Chunked(Type::F32, Chunked { chunks: Some(Arc::new(chunks)), ..codec.chunked(chunk) })
         };
         prepared.insert((name, codec), storage.clone());
         Ok(storage)
     }
 }
 
-/// Returns the ranges of latitude and longitude of cells, from the longitudes and latitudes of their four corners. If a cell
+/// The ranges of latitude and longitude of cells, from the longitudes and latitudes of their four corners. If a cell
 /// crosses the date line, the range of longitudes is the whole circle. If a cell contains a pole, the pole is the limit of
 /// latitude.
-pub(crate) fn cell_limits(x_bounds: &[f32], y_bounds: &[f32]) -> [[f64; 2]; 2] {
-    let of = |bounds: &[f32]| limits(bounds.iter().map(|value| f64::from(*value)));
-    let (mut latitude, mut longitude) = (of(y_bounds), of(x_bounds));
-    let (xs, ys) = (x_bounds.as_chunks::<4>().0, y_bounds.as_chunks::<4>().0);
-    for (x, y) in xs.iter().zip(ys) {
-        let steps = [0, 1, 2, 3].map(|corner| f64::from(x[(corner + 1) % 4]) - f64::from(x[corner]));
-        if steps.iter().all(|step| step.abs() <= 180.0) {
-            continue;
-        }
-        longitude = [-180.0, 180.0];
-        // The steps, taken the shorter way round, add up to a full turn if the pole is inside.
-        let turn: f64 = steps.iter().map(|step| step - 360.0 * (step / 360.0).round()).sum();
-        if turn.abs() > 180.0 {
-            let north = y.iter().sum::<f32>() > 0.0;
-            latitude[usize::from(north)] = if north { 90.0 } else { -90.0 };
+pub(crate) struct CellLimits {
+    latitude: [f64; 2],
+    longitude: [f64; 2],
+    crosses: bool,
+}
+
+impl Default for CellLimits {
+    fn default() -> CellLimits {
+        let none = [f64::INFINITY, f64::NEG_INFINITY];
+        CellLimits { latitude: none, longitude: none, crosses: false }
+    }
+}
+
+impl CellLimits {
+    /// Adds cells by their corners.
+    pub(crate) fn add(&mut self, x_bounds: &[f32], y_bounds: &[f32]) {
+        let widen = |[low, high]: [f64; 2], bounds: &[f32]| {
+            let [least, most] = limits(bounds.iter().map(|value| f64::from(*value)));
+            [low.min(least), high.max(most)]
+        };
+        self.latitude = widen(self.latitude, y_bounds);
+        self.longitude = widen(self.longitude, x_bounds);
+        let (xs, ys) = (x_bounds.as_chunks::<4>().0, y_bounds.as_chunks::<4>().0);
+        for (x, y) in xs.iter().zip(ys) {
+            let steps = [0, 1, 2, 3].map(|corner| f64::from(x[(corner + 1) % 4]) - f64::from(x[corner]));
+            if steps.iter().all(|step| step.abs() <= 180.0) {
+                continue;
+            }
+            self.crosses = true;
+            // The steps, taken the shorter way round, add up to a full turn if the pole is inside.
+            let turn: f64 = steps.iter().map(|step| step - 360.0 * (step / 360.0).round()).sum();
+            if turn.abs() > 180.0 {
+                let north = y.iter().sum::<f32>() > 0.0;
+                self.latitude[usize::from(north)] = if north { 90.0 } else { -90.0 };
+            }
         }
     }
-    [latitude, longitude]
+
+    /// Returns the ranges of latitude and longitude.
+    pub(crate) fn limits(&self) -> [[f64; 2]; 2] {
+        [self.latitude, if self.crosses { [-180.0, 180.0] } else { self.longitude }]
+    }
 }
 
 /// Returns the values in tile order, and true if they have a last dimension for the four corners.
-fn horizontal_values(grid: &Native, name: &str) -> (Vec<f32>, bool) {
+fn horizontal_values(grid: &Native, name: &str) -> (Arc<[f32]>, bool) {
     match name {
         "XC" => (grid.xc.clone(), false),
         "YC" => (grid.yc.clone(), false),
@@ -312,12 +372,12 @@ fn horizontal_values(grid: &Native, name: &str) -> (Vec<f32>, bool) {
         edge => {
             let points = grid.edge_points();
             let values = match edge {
-                "XU" => &points.xu,
-                "YU" => &points.yu,
-                "XV" => &points.xv,
-                _ => &points.yv,
+                "XU" => points.xu,
+                "YU" => points.yu,
+                "XV" => points.xv,
+                _ => points.yv,
             };
-            (values.clone(), false)
+            (values, false)
         }
     }
 }

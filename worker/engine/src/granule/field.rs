@@ -207,11 +207,14 @@ impl Field<'_> {
         // Chunks at the edges are padded.
         let padded: Vec<usize> = part.iter().zip(&chunk[first..]).map(|(l, c)| l.div_ceil(*c) * c).collect();
         let (depth, size) = (depth as u64, O::SIZE as u64);
-        let cells: usize = part.iter().product();
+        let cells = match &self.route {
+            Route::Native(_) => part.iter().product(),
+            Route::Latlon { .. } => self.grid.plane(),
+        };
         FieldMemory {
             part: depth * product(&part) * size,
             chunks: Codec::most_bytes(depth * product(&padded) * size),
-            level: self.maker.memory(self.grid, &self.route, cells.min(self.grid.plane())),
+            level: self.maker.memory(self.grid, &self.route, cells) + self.route.memory(self.grid.plane()),
             chunk: 3 * product(&chunk) * size + Codec::ENCODER_MEMORY,
         }
     }
@@ -307,7 +310,7 @@ impl Field<'_> {
             (&self.route, self.maker.vector())
         {
             let (vectors, holes) = vector.cartesian(self.grid, self.level(at), self.stages)?;
-            let weights = &levels[at];
+            let weights = &levels(at)?;
             return self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
                 self.project(at, (weights, directions), &vectors, holes.as_deref(), out)
             });
@@ -408,7 +411,7 @@ impl Field<'_> {
                 Ok(ValueSummary { missing, ..seen })
             }
             Route::Latlon { levels, uncovered_zero, .. } => {
-                let weights = &levels[at];
+                let weights = &levels(at)?;
                 let land = weights.land();
                 let uncovered = if *uncovered_zero { O::from_f64(0.0) } else { O::FILL };
                 weights.apply(values, out, O::FILL, uncovered)?;

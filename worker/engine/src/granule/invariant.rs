@@ -196,7 +196,7 @@ impl InvariantMaker<'_> {
         attribute::remove(&mut attributes, "coordinates");
         let extent = match (self.grid, self.target()) {
             (None, _) => self.extent_of(input, three_d)?,
-            (Some(resources), None) => coordinates::native_extent(resources, levels.as_ref()),
+            (Some(resources), None) => coordinates::native_extent(resources, levels.as_ref())?,
             (Some(_), Some(target)) => coordinates::latlon_extent(target, levels.as_ref()),
         };
         let described = global::describe(&Sources {

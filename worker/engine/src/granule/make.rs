@@ -12,7 +12,7 @@ use super::inputs::Output;
 use super::ordered_steps::SLABS_IN_FLIGHT;
 use super::output_value::{FILL, OutputValue};
 use super::projection::Directions;
-use super::route::Route;
+use super::route::{Route, WeightsOfLevels};
 use super::slab_pipeline::SlabPipeline;
 use super::stages::{Stage, Stages};
 use super::time;
@@ -160,6 +160,10 @@ impl Assembly<'_> {
         if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
         }
+        if self.plan.mode.is_edp() && !texts.configuration.horizontal_coordinates {
+            let why = "the configuration leaves horizontal coordinates out (static_coordinates), and EDP never does";
+            return Err(self.fail("-", why));
+        }
         let (dynamic, units) = (&self.recipe.dynamic_metadata, &self.plan.time_units);
         let long_time = self.plan.mode == Mode::Corrected && calendar::is_long(units, texts.configuration.model_end);
         let encode = || if long_time { time::encode_long(dynamic, units) } else { time::encode(dynamic, units) };
@@ -174,6 +178,7 @@ impl Assembly<'_> {
                 upper_faces: outputs.iter().any(|output| self.keeps_faces(output)),
             },
             edges: [has(HorizontalPoint::U), has(HorizontalPoint::V)],
+            horizontal: texts.configuration.horizontal_coordinates,
             codec: texts.configuration.codec,
             time,
             long_time,
@@ -275,21 +280,31 @@ impl Assembly<'_> {
         Ok(Masked::OfPoint(self.mask_of(output.opened.placement.horizontal)))
     }
 
-    fn route<'m>(&self, output: &Output<'_>, mask: &'m Masked<'_>) -> Result<Route<'m>, MakeError> {
+    fn route<'m>(&'m self, output: &'m Output<'_>, mask: &'m Masked<'_>) -> Result<Route<'m>, MakeError> {
         let Some(target) = &self.resources.target else {
             return Ok(Route::Native(match mask {
                 Masked::Named(mask) => mask,
                 Masked::OfPoint(mask) => mask,
             }));
         };
-        let levels = output.opened.levels.as_ref().map_or(&[0][..], LevelSet::levels);
-        // Side by side: they may have to be loaded.
-        let level = |k: &usize| match self.cancel.load(Ordering::Relaxed) {
-            true => Err(ResourceError::Cancelled),
-            false => Ok(self.resources.level(target, *k)?),
+        let numbers = output.opened.levels.as_ref().map_or(&[0][..], LevelSet::levels);
+        let resources = &self.resources;
+        let levels: WeightsOfLevels<'m> = if resources.grid.is_large() || target.is_large() {
+            // Only those of the levels that are being made are in memory, as far as the factors do not keep them.
+            Box::new(move |at| resources.level(target, numbers.get(at).copied().unwrap_or(at)))
+        } else {
+            // Side by side: they may have to be loaded.
+            let level = |k: &usize| match self.cancel.load(Ordering::Relaxed) {
+                true => Err(ResourceError::Cancelled),
+                false => Ok(resources.level(target, *k)?),
+            };
+            let levels: Vec<_> = numbers.par_iter().map(level).collect();
+            let levels = levels.into_iter().collect::<Result<Vec<_>, _>>()?;
+            Box::new(move |at| match levels.get(at) {
+                Some(level) => Ok(Arc::clone(level)),
+                None => resources.level(target, at),
+            })
         };
-        let levels: Vec<_> = levels.par_iter().map(level).collect();
-        let levels = levels.into_iter().collect::<Result<_, _>>()?;
         let uncovered_zero = self.plan.mode.is_edp();
         let vector = output.opened.maker.vector().filter(|_| self.plan.projects_at_target());
         let directions = vector.map(|vector| Directions::new(&target.latlon, vector.orientation));

@@ -1,16 +1,18 @@
 //! Positions of the U and V points.
 
+use std::sync::Arc;
+
 /// Longitudes and latitudes of the U and V points in degrees, each in tile order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgePoints {
     /// Longitudes of the U points (tile, j, i_g).
-    pub xu: Vec<f32>,
+    pub xu: Arc<[f32]>,
     /// Latitudes of the U points (tile, j, i_g).
-    pub yu: Vec<f32>,
+    pub yu: Arc<[f32]>,
     /// Longitudes of the V points (tile, j_g, i).
-    pub xv: Vec<f32>,
+    pub xv: Arc<[f32]>,
     /// Latitudes of the V points (tile, j_g, i).
-    pub yv: Vec<f32>,
+    pub yv: Arc<[f32]>,
 }
 
 impl EdgePoints {
@@ -21,18 +23,18 @@ impl EdgePoints {
     pub(crate) fn from_corners(longitudes: &[f32], latitudes: &[f32]) -> EdgePoints {
         let cells = longitudes.len().min(latitudes.len()) / 4;
         let empty = || Vec::with_capacity(cells);
-        let mut points = EdgePoints { xu: empty(), yu: empty(), xv: empty(), yv: empty() };
+        let (mut xu, mut yu, mut xv, mut yv) = (empty(), empty(), empty(), empty());
         for (lon, lat) in longitudes.as_chunks::<4>().0.iter().zip(latitudes.as_chunks::<4>().0) {
             let corner = |index: usize| unit_vector(lon[index], lat[index]);
             let first = corner(0);
             let (x, y) = middle(first, corner(3));
-            points.xu.push(x);
-            points.yu.push(y);
+            xu.push(x);
+            yu.push(y);
             let (x, y) = middle(first, corner(1));
-            points.xv.push(x);
-            points.yv.push(y);
+            xv.push(x);
+            yv.push(y);
         }
-        points
+        EdgePoints { xu: xu.into(), yu: yu.into(), xv: xv.into(), yv: yv.into() }
     }
 }
 

@@ -40,6 +40,22 @@ pub enum GridError {
         /// Names of the files.
         names: Vec<String>,
     },
+    /// Something needs horizontal arrays of a grid that is too large for having them in memory.
+    #[error(
+        "{}: the horizontal arrays of 13 x {n} x {n} cells take {bytes} bytes of memory or more, and may take {limit} \
+         (run.memory): set static_coordinates to 'axes' in the configuration, for granules without horizontal \
+         coordinates, or raise run.memory; vectors are rotated only with these arrays", .file.display()
+    )]
+    NotWhole {
+        /// Path of the geometry file.
+        file: PathBuf,
+        /// Number of cells along the side of a tile.
+        n: usize,
+        /// Number of bytes that the arrays take.
+        bytes: u64,
+        /// Number of bytes that they may take.
+        limit: u64,
+    },
     /// The grid takes more memory than it may.
     #[error(
         "{}: a grid of {levels} levels of 13 x {n} x {n} cells takes {bytes} bytes of memory or more, and may take {limit} \

@@ -61,12 +61,22 @@ impl Geometry {
 
     /// Reads a whole variable, which must have exactly this shape.
     pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GridError> {
-        let variable = self.variable(name)?;
-        if variable.shape() != shape {
-            return Err(self.wrong_shape(name, format!("{shape:?}"), variable.shape()));
+        self.check_shape(name, shape)?;
+        self.part(name, &vec![0; shape.len()], shape)
+    }
+
+    /// Refuses a variable that has another shape.
+    pub(super) fn check_shape(&self, name: &str, shape: &[usize]) -> Result<(), GridError> {
+        match self.shape(name)? {
+            found if found == shape => Ok(()),
+            found => Err(self.wrong_shape(name, format!("{shape:?}"), found)),
         }
-        let start = vec![0; shape.len()];
-        self.session.borrow_mut().values(variable, &start, shape).map_err(|source| self.error(name, source))
+    }
+
+    /// Reads a part of a variable: `count` values in each dimension from index `start` on.
+    pub(super) fn part(&self, name: &str, start: &[usize], count: &[usize]) -> Result<Vec<f32>, GridError> {
+        let variable = self.variable(name)?;
+        self.session.borrow_mut().values(variable, start, count).map_err(|source| self.error(name, source))
     }
 
     /// Returns the mask of the cells where a variable is above zero. The variable must have the shape (levels, tile, j,

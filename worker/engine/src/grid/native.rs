@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A lat-lon-cap grid of 13 tiles with `n` by `n` cells each.
 ///
 /// Horizontal arrays are in the order (tile, j, i), of which the last dimension varies fastest. Units are degrees and
-/// metres.
+/// metres. Those of a very large grid stay in their files, and are empty; see [`Native::is_whole`].
 #[derive(Debug, Clone)]
 pub struct Native {
     geometry: PathBuf,
@@ -27,38 +27,38 @@ pub struct Native {
     /// Number of levels, nz.
     pub levels: usize,
     /// Longitudes of the cell centres (tile, j, i).
-    pub xc: Vec<f32>,
+    pub xc: Arc<[f32]>,
     /// Latitudes of the cell centres (tile, j, i).
-    pub yc: Vec<f32>,
+    pub yc: Arc<[f32]>,
     /// Longitudes of the corners at low i and j (tile, j_g, i_g).
-    pub xg: Vec<f32>,
+    pub xg: Arc<[f32]>,
     /// Latitudes of the corners at low i and j (tile, j_g, i_g).
-    pub yg: Vec<f32>,
+    pub yg: Arc<[f32]>,
     /// Heights of the level centres (k), negative below the surface.
     pub rc: Vec<f32>,
     /// Heights of the faces between the levels (k_p1 = nz + 1), from the surface down.
     pub rf: Vec<f32>,
     /// Longitudes of the four corners of each cell (tile, j, i, nb): at (j, i), (j, i+1), (j+1, i+1), (j+1, i).
-    pub xc_bounds: Vec<f32>,
+    pub xc_bounds: Arc<[f32]>,
     /// Latitudes of the four corners of each cell (tile, j, i, nb).
-    pub yc_bounds: Vec<f32>,
+    pub yc_bounds: Arc<[f32]>,
     /// Heights of the upper and lower face of each level (k, nv = 2).
     pub z_bounds: Vec<f32>,
     /// Cosine of the angle between the tile's i axis and east (tile, j, i).
-    pub cs: Vec<f32>,
+    pub cs: Arc<[f32]>,
     /// Sine of the same angle (tile, j, i).
-    pub sn: Vec<f32>,
+    pub sn: Arc<[f32]>,
     /// Cells with an open fraction hFacC > 0 (k, tile, j, i), which are the rows of the mapping factors.
-    pub wet: Mask,
+    pub wet: Arc<Mask>,
     /// Mask of the C points (k, tile, j, i).
-    pub mask_c: Mask,
+    pub mask_c: Arc<Mask>,
     /// Mask of the U points (k, tile, j, i_g).
-    pub mask_w: Mask,
+    pub mask_w: Arc<Mask>,
     /// Mask of the V points (k, tile, j_g, i).
-    pub mask_s: Mask,
+    pub mask_s: Arc<Mask>,
     /// Longitudes and latitudes of the U points and of the V points, if the geometry has both `XU` and `YU`, or both
     /// `XV` and `YV`; see [`Native::edge_points`].
-    pub edges: [Option<[Vec<f32>; 2]>; 2],
+    pub edges: [Option<[Arc<[f32]>; 2]>; 2],
 }
 
 impl Native {
@@ -91,44 +91,99 @@ impl Native {
             geometry.shape(name)?;
         }
         let pairs = [["XU", "YU"], ["XV", "YV"]].map(|pair| pair.iter().all(|name| geometry.has(name)).then_some(pair));
-        let bytes = needed(n, levels, pairs.iter().flatten().count());
+        let [arrays, masks] = needed(n, levels, pairs.iter().flatten().count());
+        let whole = arrays <= limit / 2;
+        let bytes = masks + if whole { arrays } else { 0 };
         if bytes > limit {
             return Err(GridError::TooLarge { file: path, n, levels, bytes, limit });
         }
-        let grid = [TILES, n, n];
         let source = ArraySource { directory, geometry: &geometry, verified: &verified };
-        let mask = |name: &str, fraction: &str| {
+        let mut mask_limit = limit - if whole { arrays } else { 0 };
+        let mut mask = |name: &str, fraction: &str| {
             let name = if geometry.has(name) { name } else { fraction };
-            geometry.mask(name, (n, levels), false, limit)
+            let mask = geometry.mask(name, (n, levels), false, mask_limit)?;
+            mask_limit = mask_limit.saturating_sub(mask.bytes() as u64);
+            Ok::<_, GridError>(Arc::new(mask))
+        };
+        let [wet, mask_c] = [mask("hFacC", "hFacC")?, mask("maskC", "hFacC")?];
+        // Nearly always they are the same.
+        let mask_c = if mask_c == wet { Arc::clone(&wet) } else { mask_c };
+        let (mask_w, mask_s) = (mask("maskW", "hFacW")?, mask("maskS", "hFacS")?);
+        let horizontal = |name: &str| match whole {
+            true => source.horizontal(name, n),
+            false => Ok(Arc::default()),
+        };
+        let values = |name: &str, last: Option<usize>| match whole {
+            true => Ok(geometry.values(name, &[TILES, n, n].into_iter().chain(last).collect::<Vec<_>>())?.into()),
+            false => Ok::<_, GridError>(Arc::default()),
         };
         let points = |pair: Option<[&str; 2]>| {
             let Some([x, y]) = pair else { return Ok(None) };
-            Ok::<_, GridError>(Some([geometry.values(x, &grid)?, geometry.values(y, &grid)?]))
+            Ok::<_, GridError>(Some([values(x, None)?, values(y, None)?]))
         };
-        let edges = [points(pairs[0])?, points(pairs[1])?];
         Ok(Native {
             n,
             levels,
-            xc: source.horizontal("XC", n)?,
-            yc: source.horizontal("YC", n)?,
-            xg: source.horizontal("XG", n)?,
-            yg: source.horizontal("YG", n)?,
+            xc: horizontal("XC")?,
+            yc: horizontal("YC")?,
+            xg: horizontal("XG")?,
+            yg: horizontal("YG")?,
             rc: source.profile("RC", "Z", levels)?,
             rf: source.profile("RF", "Zp1", levels + 1)?,
-            xc_bounds: geometry.values("XC_bnds", &[TILES, n, n, 4])?,
-            yc_bounds: geometry.values("YC_bnds", &[TILES, n, n, 4])?,
+            xc_bounds: values("XC_bnds", Some(4))?,
+            yc_bounds: values("YC_bnds", Some(4))?,
             z_bounds: geometry.values("Z_bnds", &[levels, 2])?,
-            cs: geometry.values("CS", &grid)?,
-            sn: geometry.values("SN", &grid)?,
-            wet: geometry.mask("hFacC", (n, levels), false, limit)?,
-            mask_c: mask("maskC", "hFacC")?,
-            mask_w: mask("maskW", "hFacW")?,
-            mask_s: mask("maskS", "hFacS")?,
-            edges,
+            cs: values("CS", None)?,
+            sn: values("SN", None)?,
+            wet,
+            mask_c,
+            mask_w,
+            mask_s,
+            edges: [points(pairs[0])?, points(pairs[1])?],
             geometry: path,
             verified,
             limit,
         })
+    }
+
+    /// Returns true if the horizontal arrays are in memory: they may take half of what the grid may.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.xc.is_empty()
+    }
+
+    /// Refuses a grid whose horizontal arrays are not in memory.
+    ///
+    /// # Errors
+    /// Returns [`GridError::NotWhole`].
+    pub(crate) fn check_whole(&self) -> Result<(), GridError> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        let [bytes, _] = needed(self.n, self.levels, 0);
+        Err(GridError::NotWhole { file: self.geometry.clone(), n: self.n, bytes, limit: self.limit / 2 })
+    }
+
+    /// Calls `take` with the longitudes and the latitudes of the corners of some cells after the other, four for each,
+    /// which are read from the geometry if they are not in memory.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be read.
+    pub(crate) fn each_corners(&self, mut take: impl FnMut(&[f32], &[f32])) -> Result<(), GridError> {
+        if self.is_whole() {
+            take(&self.xc_bounds, &self.yc_bounds);
+            return Ok(());
+        }
+        let geometry = Geometry::open(&self.geometry, &self.verified)?;
+        let n = self.n;
+        for name in ["XC_bnds", "YC_bnds"] {
+            geometry.check_shape(name, &[TILES, n, n, 4])?;
+        }
+        let step = (SOME_CELLS / n).max(1);
+        for (tile, first) in (0..TILES).flat_map(|tile| (0..n).step_by(step).map(move |first| (tile, first))) {
+            let read = |name| geometry.part(name, &[tile, first, 0, 0], &[1, step.min(n - first), n, 4]);
+            take(&read("XC_bnds")?, &read("YC_bnds")?);
+        }
+        Ok(())
     }
 
     /// Number of bytes of memory that the grid takes.
@@ -136,8 +191,9 @@ impl Native {
         let own = [&self.xc, &self.yc, &self.xg, &self.yg, &self.xc_bounds, &self.yc_bounds, &self.cs, &self.sn];
         let edges = self.edges.iter().flatten().flatten();
         let arrays: usize = own.into_iter().chain(edges).map(|values| size_of_val(&values[..])).sum();
-        let masks = [&self.wet, &self.mask_c, &self.mask_w, &self.mask_s];
-        arrays + masks.into_iter().map(Mask::bytes).sum::<usize>()
+        let own = (!Arc::ptr_eq(&self.wet, &self.mask_c)).then_some(&self.mask_c);
+        let masks = [&self.wet, &self.mask_w, &self.mask_s].into_iter().chain(own);
+        arrays + masks.map(|mask| mask.bytes()).sum::<usize>()
     }
 
     /// Number of cells on one level, 13 N².
@@ -218,12 +274,15 @@ impl Native {
     }
 }
 
-/// Returns the number of bytes of memory that a grid of this shape takes at least: what [`Native::bytes`] returns after
-/// it was read, without the coasts of its masks.
-fn needed(n: usize, levels: usize, pairs: usize) -> u64 {
+/// Number of cells whose corners are read at once from a geometry that is not in memory.
+const SOME_CELLS: usize = 1 << 20;
+
+/// Returns the number of bytes of memory that a grid of this shape takes: its horizontal arrays, and its masks without
+/// their coasts.
+fn needed(n: usize, levels: usize, pairs: usize) -> [u64; 2] {
     // Six arrays of values, two arrays of four bounds each, and pairs of edge points; four masks of so many rows.
     let arrays = TILES * n * n * 4 * (6 + 2 * 4 + 2 * pairs);
-    (arrays + 4 * levels * TILES * n * 4) as u64
+    [arrays, 4 * levels * TILES * n * 4].map(|bytes| bytes as u64)
 }
 
 #[cfg(test)]
@@ -233,7 +292,8 @@ impl Native {
         let plane = TILES * n * n;
         assert_eq!((cs.len(), sn.len()), (plane, plane));
         let sea = Mask::new(n, &vec![true; plane]);
-        let (zero, bounds) = (vec![0.0; plane], vec![0.0; 4 * plane]);
+        let sea = Arc::new(sea);
+        let (zero, bounds): (Arc<[f32]>, Arc<[f32]>) = (vec![0.0; plane].into(), vec![0.0; 4 * plane].into());
         Native {
             geometry: PathBuf::new(),
             verified: Arc::default(),
@@ -249,8 +309,8 @@ impl Native {
             xc_bounds: bounds.clone(),
             yc_bounds: bounds,
             z_bounds: vec![0.0, -10.0],
-            cs,
-            sn,
+            cs: cs.into(),
+            sn: sn.into(),
             wet: sea.clone(),
             mask_c: sea.clone(),
             mask_w: sea.clone(),
@@ -269,13 +329,13 @@ struct ArraySource<'a> {
 
 impl ArraySource<'_> {
     /// Reads an array and returns it in tile order. In the geometry file it has the same name.
-    fn horizontal(&self, name: &str, n: usize) -> Result<Vec<f32>, GridError> {
+    fn horizontal(&self, name: &str, n: usize) -> Result<Arc<[f32]>, GridError> {
         let Some(compact) = self.mds(name, &[n, TILES * n])? else {
-            return self.geometry.values(name, &[TILES, n, n]);
+            return Ok(self.geometry.values(name, &[TILES, n, n])?.into());
         };
         let mut tiles = vec![0.0; compact.len()];
         compact::to_tiles(n, &compact, &mut tiles);
-        Ok(tiles)
+        Ok(tiles.into())
     }
 
     /// Reads a vertical profile. In the geometry file it has another name.

@@ -36,6 +36,8 @@ pub struct Configuration {
     pub grid_labels: BTreeMap<GridKind, String>,
     /// `array_precision`: the number type of the data variables.
     pub precision: OutputPrecision,
+    /// `static_coordinates`: `all`, or `axes` for native granules without horizontal coordinates.
+    pub horizontal_coordinates: bool,
     /// `model_start_time`: the time t0 of model step 0.
     pub model_start: DateTime,
     /// `model_end_time`: the end of the model run.
@@ -91,6 +93,7 @@ impl Configuration {
             product_version: reader.required("product_version"),
             grid_labels: labels,
             precision: reader.precision()?,
+            horizontal_coordinates: reader.horizontal_coordinates()?,
             model_start: reader.date("model_start_time")?,
             model_end: reader.date("model_end_time")?,
             step_seconds: reader.step_seconds()?,
@@ -225,6 +228,15 @@ impl KeyReader<'_> {
             None | Some("" | "float64") => Ok(OutputPrecision::Float64),
             Some("float32") => Ok(OutputPrecision::Float32),
             Some(other) => Err(self.wrong(key, format!("'{other}'"), "float32 or float64")),
+        }
+    }
+
+    fn horizontal_coordinates(&self) -> Result<bool, ConfigurationError> {
+        let key = "static_coordinates";
+        match self.text(key).as_deref().map(str::trim) {
+            None | Some("all") => Ok(true),
+            Some("axes") => Ok(false),
+            Some(other) => Err(self.wrong(key, format!("'{other}'"), "all or axes")),
         }
     }
 

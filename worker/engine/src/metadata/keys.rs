@@ -3,12 +3,13 @@
 use super::yaml::Shape;
 
 /// The keys whose values are read as text.
-const TEXTS: [&str; 25] = [
+const TEXTS: [&str; 26] = [
     "ecco_version",
     "results_version",
     "granule_name_pattern",
     "product_version",
     "array_precision",
+    "static_coordinates",
     "model_start_time",
     "model_end_time",
     "model_timestep",

@@ -18,7 +18,7 @@ pub use load::{configuration_digest, factors_digest, grid_digest, metadata_diges
 pub use shared::{SharedInputs, SharedLocations, load_texts};
 
 use crate::granule::static_coordinates::StaticCoordinates;
-use crate::grid::{Diagnostics, Latlon, LevelSet, Mask, Native};
+use crate::grid::{Diagnostics, GridError, Latlon, LevelSet, Mask, Native};
 use crate::mapping::{Factors, Level, MappingError};
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
@@ -26,8 +26,12 @@ use crate::metadata::source::Metadata;
 use crate::verified_files::VerifiedFiles;
 use edp_store::Mirror;
 use load_once::LoadOnce;
+use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+
+/// Number of cells of a level above which a grid is large: between LLC270 and LLC1080.
+const LARGE_PLANE: usize = 1 << 21;
 
 /// The configuration and the metadata, with the table that the configuration selects.
 #[derive(Debug)]
@@ -72,6 +76,19 @@ impl ModelGrid {
         self.overrides.get(&name.to_owned(), cancel, read).map_err(ResourceError::from)
     }
 
+    /// Reads something of the grid's files again; see [`load::confirmed`].
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be read.
+    pub(crate) fn confirmed<T>(&self, read: impl Fn(&Native) -> Result<T, GridError>) -> Result<T, ResourceError> {
+        load::confirmed(&self.verified, &AtomicBool::new(false), || read(&self.native))
+    }
+
+    /// Returns true if the grid is so large that what belongs to a level is not kept.
+    pub(crate) fn is_large(&self) -> bool {
+        self.native.plane() > LARGE_PLANE
+    }
+
     /// Returns the approximate number of bytes of memory that the grid takes.
     fn bytes(&self) -> usize {
         let positions = self.positions.iter().filter_map(OnceLock::get).map(|positions| size_of_val(&positions[..]));
@@ -79,11 +96,13 @@ impl ModelGrid {
         self.native.bytes() + positions.sum::<usize>() + corners
     }
 
-    /// Returns the result of [`Native::wet_positions`] for a level, computed at the first call.
-    fn wet_positions(&self, k: usize) -> &[u32] {
+    /// Returns the result of [`Native::wet_positions`] for a level, computed at the first call, or at each for a large
+    /// grid.
+    fn wet_positions(&self, k: usize) -> Cow<'_, [u32]> {
         match self.positions.get(k) {
-            Some(positions) => positions.get_or_init(|| self.native.wet_positions(k)),
-            None => &[],
+            Some(_) if self.is_large() => Cow::Owned(self.native.wet_positions(k)),
+            Some(positions) => Cow::Borrowed(positions.get_or_init(|| self.native.wet_positions(k))),
+            None => Cow::Borrowed(&[]),
         }
     }
 }
@@ -97,6 +116,13 @@ pub struct Target {
     pub factors: Factors,
     /// The directory of the weights, which is kept as long as they are read.
     _directory: Mirror,
+}
+
+impl Target {
+    /// Returns true if the target grid is so large that the weights of all levels should not be in memory at once.
+    pub(crate) fn is_large(&self) -> bool {
+        self.factors.shape().0 * self.factors.shape().1 > LARGE_PLANE
+    }
 }
 
 /// All resources that one recipe needs in addition to its inputs.
@@ -121,6 +147,6 @@ impl Resources {
     /// # Errors
     /// Returns an error if the factors of the level cannot be read or do not fit the grid.
     pub fn level(&self, target: &Target, k: usize) -> Result<Arc<Level>, MappingError> {
-        target.factors.level(k, self.grid.wet_positions(k))
+        target.factors.level(k, &self.grid.wet_positions(k))
     }
 }

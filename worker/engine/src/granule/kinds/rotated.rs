@@ -12,6 +12,7 @@ use crate::grid::{HorizontalPoint, Native, Placement};
 use crate::mds::compact::{TILES, TileRows};
 use crate::mds::{MdsError, Plane};
 use crate::metadata::variable;
+use crate::resources::ResourceError;
 use edp_protocol::GridKind;
 use edp_protocol::recipe::{Components, Orientation};
 
@@ -151,6 +152,7 @@ pub(super) fn open(
     components: &Components,
     orientation: Orientation,
 ) -> Result<OpenedVariable, MakeError> {
+    opening.assembly.resources.grid.native.check_whole().map_err(ResourceError::Grid)?;
     let (first, second) = (opening.input(0)?, opening.input(1)?);
     let (mut x, mut y) = match (first.1 == components.x, second.1 == components.y) {
         (true, true) => (first, second),

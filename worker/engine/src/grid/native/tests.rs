@@ -88,7 +88,7 @@ fn reads_the_geometry_alone() {
     write(dir.path(), plain);
     let grid = Native::load(dir.path()).unwrap();
     assert_eq!((grid.n, grid.levels, grid.plane()), (N, NZ, PLANE));
-    assert_eq!(grid.xc, (0..PLANE).map(|v| v as f32).collect::<Vec<_>>());
+    assert_eq!(grid.xc[..], (0..PLANE).map(|v| v as f32).collect::<Vec<_>>());
     assert_eq!(grid.rc, [0.0, -10.0, -20.0]);
     assert_eq!(grid.rf, [0.0, -10.0, -20.0, -30.0]);
     assert_eq!((grid.zl(), grid.zu()), (&grid.rf[..3], &grid.rf[1..]));
@@ -100,16 +100,42 @@ fn reads_the_geometry_alone() {
 fn what_a_grid_takes_is_known_before_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), plain);
-    let bytes = needed(N, NZ, 0);
+    let [arrays, masks] = needed(N, NZ, 0);
     let load = |limit| Native::load_verified(dir.path(), Arc::default(), limit);
     // Beside them there are the coasts of the masks.
-    let all = load(bytes + (4 * NZ * PLANE * 2) as u64).unwrap().bytes() as u64;
-    assert!((bytes..bytes + (4 * NZ * PLANE * 2) as u64).contains(&all), "{all} bytes, {bytes} at least");
-    let message = load(bytes - 1).unwrap_err().to_string();
-    assert!(message.contains(&format!("13 x 4 x 4 cells takes {bytes} bytes")), "{message}");
+    let (least, most) = (arrays + masks, arrays + masks + (4 * NZ * PLANE * 2) as u64);
+    let whole = load(2 * arrays).unwrap();
+    assert!(whole.is_whole() && whole.check_whole().is_ok());
+    assert!((least..most).contains(&(whole.bytes() as u64)), "{} bytes, {least} at least", whole.bytes());
+    let message = load(masks - 1).unwrap_err().to_string();
+    assert!(message.contains(&format!("13 x 4 x 4 cells takes {masks} bytes")), "{message}");
     assert!(message.contains("raise run.memory"), "{message}");
+    assert!(matches!(load(masks), Err(GridError::TooLarge { .. })), "coasts take memory too");
     // The largest accepted shape, which a file of some megabytes can have.
-    assert_eq!(needed(MAX_N, MAX_LEVELS, 2), 13 * 8640 * (8640 * 72 + 16 * 1000));
+    assert_eq!(needed(MAX_N, MAX_LEVELS, 2), [13 * 8640 * 8640 * 72, 13 * 8640 * 16 * 1000]);
+}
+
+#[test]
+fn arrays_that_are_too_large_stay_in_their_file() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), plain);
+    let whole = Native::load(dir.path()).unwrap();
+    let [arrays, _] = needed(N, NZ, 0);
+    let grid = Native::load_verified(dir.path(), Arc::default(), 2 * arrays - 1).unwrap();
+    assert!(!grid.is_whole() && (grid.bytes() as u64) < arrays);
+    assert_eq!((grid.wet.clone(), grid.mask_s.clone(), &grid.rf), (whole.wet.clone(), whole.mask_s.clone(), &whole.rf));
+    let message = grid.check_whole().unwrap_err().to_string();
+    assert!(message.contains("static_coordinates") && message.contains("run.memory"), "{message}");
+    let corners = |grid: &Native| {
+        let (mut xs, mut ys) = (Vec::new(), Vec::new());
+        let take = |x: &[f32], y: &[f32]| {
+            xs.extend_from_slice(x);
+            ys.extend_from_slice(y);
+        };
+        grid.each_corners(take).unwrap();
+        (xs, ys)
+    };
+    assert!(corners(&grid) == corners(&whole) && corners(&grid).0.len() == 4 * PLANE);
 }
 
 #[test]
@@ -129,7 +155,7 @@ fn masks_are_open_where_positive() {
     assert_eq!(grid.mask_s, grid.mask_c);
     let shelf = grid.read_mask("maskShelf").unwrap();
     assert_eq!((shelf.levels(), shelf.level(0)), (1, grid.mask_c.level(0)));
-    assert_eq!(grid.read_mask("maskC").unwrap(), grid.mask_c);
+    assert_eq!(grid.read_mask("maskC").unwrap(), *grid.mask_c);
     assert!(grid.read_mask("none").unwrap_err().to_string().contains("g_native.nc: the variable 'none' is missing"));
     let message = grid.read_mask("Z").unwrap_err().to_string();
     assert!(message.contains("Z has the shape [3], expected [13, 4, 4] or [levels, 13, 4, 4]"), "{message}");
@@ -141,7 +167,7 @@ fn touched(n: usize, levels: usize, k: usize, (tile, j, i): (usize, usize, usize
     let mut wet = vec![false; levels * plane];
     wet[k * plane + (tile * n + j) * n + i] = true;
     let angles = vec![0.0; plane];
-    let grid = Native { levels, mask_c: Mask::new(n, &wet), ..Native::with_angles(n, angles.clone(), angles) };
+    let grid = Native { levels, mask_c: Mask::new(n, &wet).into(), ..Native::with_angles(n, angles.clone(), angles) };
     let corners = grid.mask_z();
     assert_eq!((corners.levels(), corners.plane()), (levels, plane));
     assert!((0..levels).all(|level| level == k || corners.count(level) == 0), "other levels stay dry");
