@@ -6,6 +6,7 @@
 # PREFIX        where `make install` puts programs, completions and man pages: PREFIX/bin, PREFIX/share
 # PLATFORM      of `make portable` and `make dist`: x86_64-unknown-linux-gnu.2.17, say
 # SECONDS       time of each fuzz target
+# DAYS          number of days that `make bench-release` makes of a month (31); CORE_HOUR_USD, GB_MONTH_USD: its rates
 # SEED          repeats a run of `make chaos`
 
 DEMO_PROFILE ?= quick
@@ -67,11 +68,11 @@ SCRIPTS = deploy/deps.sh deploy/cmake deploy/dist.sh deploy/portable.sh deploy/r
 	deploy/hpc/broker deploy/hpc/submit deploy/hpc/jobs.sh deploy/hpc/next.sh $(wildcard deploy/hpc/slurm/*.sh deploy/hpc/pbs/*.sh) \
 	deploy/aws/start-instance deploy/aws/end-instance deploy/aws/prepare-broker deploy/aws/batch/submit tests/tests/hpc/pbs.sh
 
-.PHONY: help deps programs build install portable dist demo test lint advisories sbom reproducible conformance bench chaos \
-	rabbitmq-4 check-all fuzz doc clean
+.PHONY: help deps programs build install portable dist demo test lint advisories sbom reproducible conformance bench \
+	bench-release chaos rabbitmq-4 check-all fuzz doc clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 deps: ## install what building, testing and linting need
 	@deploy/deps.sh --install test lint
@@ -162,6 +163,13 @@ bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DAT
 	@if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; fi; \
 	$(anywhere) cargo bench --locked --quiet --workspace --bench granules --bench messages
 	@$(kernels)
+
+# The month is a long run, so the programs are those of `make build`; PROFILE=quick is built in a few minutes, and slower.
+bench-release: ## what a month of Release 6 costs (EDP_REAL_DATA; DAYS=31, CORE_HOUR_USD=0.05, GB_MONTH_USD=0.023, PROFILE)
+	$(need) test
+	$(anywhere) cargo build --profile $(PROFILE) --workspace --bins --locked --quiet
+	@$(foreach name,DAYS CORE_HOUR_USD GB_MONTH_USD,$(if $($(name)),$(name)='$($(name))')) \
+	$(anywhere) cargo bench --profile $(PROFILE) --locked --quiet --workspace --bench release
 
 # Instructions a value, held to limits; nothing is counted where valgrind is not installed.
 kernels = $(anywhere) cargo bench --locked --quiet --workspace --bench kernels
