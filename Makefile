@@ -169,7 +169,7 @@ bench-release: ## what a month of Release 6 costs (EDP_REAL_DATA; DAYS=31, CORE_
 	$(need) test
 	$(anywhere) cargo build --profile $(PROFILE) --workspace --bins --locked --quiet
 	@$(foreach name,DAYS CORE_HOUR_USD GB_MONTH_USD,$(if $($(name)),$(name)='$($(name))')) \
-	$(anywhere) cargo bench --profile $(PROFILE) --locked --quiet --workspace --bench release
+	$(anywhere) cargo bench --profile $(PROFILE) --locked --quiet --workspace --bench month
 
 # Instructions a value, held to limits; nothing is counted where valgrind is not installed.
 kernels = $(anywhere) cargo bench --locked --quiet --workspace --bench kernels
