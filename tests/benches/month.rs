@@ -199,7 +199,7 @@ impl Cost {
 /// Returns the kind of a recipe, and the processor seconds that EDP takes for it.
 ///
 /// EDP was measured for one granule of each kind with 50 levels: sea surface height (3.8 on the native grid, 5.6 on the other),
-/// temperature and salinity (9, and 52 at least), and rotated velocity (67). Of these, 2.5 are its start. The rest of a
+/// temperature and salinity (9, and 52 at least), and rotated velocity (67). Of these, 2.5 are taken for its start. The rest of a
 /// 3-D granule grows with its variables, two in the former and three in the latter; a 2-D one counts as one, however many it has.
 fn kind(recipe: &Recipe) -> (String, f64) {
     const START: f64 = 2.5;
