@@ -1,9 +1,9 @@
 //! Messages between the coordinator and its workers, and their encoding.
 //!
-//! A body is a frame: four magic bytes, a version, a kind, and the bincode of one [`TaskMessage`] or [`Outcome`]. These
-//! types are the format: changing one of their fields means raising [`VERSION`]. A recipe travels inside a task message
-//! as JSON with its keys in their own order. A task message may also be a bare recipe in JSON that somebody publishes
-//! by hand.
+//! A body is a frame: four magic bytes, a version, a kind, and the bincode of one [`TaskMessage`], [`TaskGroup`] or
+//! [`Outcome`]. These types are the format: changing one of their fields means raising [`VERSION`]. A recipe travels
+//! inside a task message as JSON with its keys in their own order. A task message may also be a bare recipe in JSON that
+//! somebody publishes by hand.
 //!
 //! Bodies come from the network and may contain anything. Sizes are checked before memory is allocated, and no input
 //! makes this code panic.
@@ -40,6 +40,9 @@ pub const MAX_RECIPE: usize = 4 << 20;
 
 /// Largest size of a body in bytes: a task message with the largest recipe.
 pub const MAX_BODY: usize = MAX_RECIPE + (64 << 10);
+
+/// Largest number of task messages in a group.
+pub const MAX_GROUP: usize = 16;
 
 /// Largest size of an outcome in bytes. One with the places of all chunks of an LLC4320 granule has a fifth of it. The
 /// coordinator keeps some hundred outcomes in memory at once.
@@ -83,6 +86,15 @@ pub struct TaskMessage {
     pub look: ExistingCheck,
     /// The recipe as JSON, with its keys in their own order.
     pub recipe: Vec<u8>,
+}
+
+/// Task messages that travel as one, to one worker, since their recipes read the same inputs. Each has an outcome of its
+/// own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskGroup {
+    /// The task messages, in the order in which they are processed: 1 to [`MAX_GROUP`].
+    #[serde(deserialize_with = "list")]
+    pub tasks: Vec<TaskMessage>,
 }
 
 /// The inspection of a granule that already exists at its destination, before the worker reports it as done.
@@ -251,7 +263,7 @@ pub enum WireError {
         found: u8,
     },
     /// The frame has the wrong kind for its queue.
-    #[error("a frame of kind {found} where kind {expected} is expected (1: task message, 2: outcome)")]
+    #[error("a frame of kind {found} where kind {expected} is expected (1: task message, 2: outcome, 3: task group)")]
     Kind {
         /// Kind that the frame has.
         found: u8,
@@ -346,6 +358,31 @@ impl TaskMessage {
         }
         recipe.check_id().map_err(WireError::Identity)?;
         Ok(recipe)
+    }
+}
+
+impl TaskGroup {
+    /// Encodes the group as a frame. A single task message becomes the frame of that message.
+    ///
+    /// # Errors
+    /// Returns an error if there is no task message or more than [`MAX_GROUP`], if one of them cannot be encoded, or if
+    /// together they are larger than [`MAX_BODY`].
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        match &self.tasks[..] {
+            [only] => only.encode(),
+            _ => encode(self),
+        }
+    }
+
+    /// Decodes the frame of a group, or anything that [`TaskMessage::decode`] accepts as a group of one.
+    ///
+    /// # Errors
+    /// Returns an error if the body is neither, or larger than the limits.
+    pub fn decode(content_type: &str, body: &[u8]) -> Result<TaskGroup, WireError> {
+        if frame::kind(body) == Some(<TaskGroup as frame::Frame>::KIND) {
+            return decode(content_type, body);
+        }
+        Ok(TaskGroup { tasks: vec![TaskMessage::decode(content_type, body)?] })
     }
 }
 

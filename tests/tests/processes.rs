@@ -70,7 +70,8 @@ impl Production {
                     fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('T')
                 });
             }
-            if parts(out).is_empty() {
+            // Another process, which started just now, may be the one that writes.
+            if !parts(out).iter().any(|name| makers.iter().any(|maker| is_written_by(name, *maker))) {
                 makers.iter().for_each(|maker| signal(*maker, "CONT"));
                 return false;
             }
@@ -103,6 +104,11 @@ impl Production {
 
 fn parts(out: &Path) -> Vec<String> {
     files(out).into_keys().filter(|name| name.ends_with(".part")).collect()
+}
+
+/// Returns true if the name of a partial file is that of a process: it ends with `-PROCESS-UNIQUE.part`.
+fn is_written_by(name: &str, process: u32) -> bool {
+    name.rsplit('-').nth(1) == Some(&format!("{process:x}"))
 }
 
 #[test]

@@ -9,7 +9,9 @@ use edp_protocol::Location;
 use edp_store::Stores;
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 /// A granule that is reported as done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +22,8 @@ pub(super) struct Arrival {
     pub(super) size: u64,
 }
 
-/// Number of simultaneous requests to S3, each of which waits for an answer.
-const AT_ONCE: usize = 16;
+/// Number of simultaneous requests to S3, each of which waits for an answer. The store's client makes no more.
+const AT_ONCE: usize = 64;
 
 /// Number of granules that one thread checks. On most file systems each takes microseconds; on NFS it waits for the
 /// server.
@@ -35,32 +37,54 @@ const LOOK: Duration = Duration::from_secs(30);
 const BLIND: Duration = Duration::from_secs(60);
 
 /// Checks that granules exist at their destination.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Arrivals {
     stores: Stores,
-    blind_until: Option<Instant>,
+    blind_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Arrivals {
     pub(super) fn new(stores: Stores) -> Arrivals {
-        Arrivals { stores, blind_until: None }
+        Arrivals { stores, blind_until: Arc::default() }
     }
 
-    /// Returns for each granule the reason why it is not at its destination as reported, or `None` if it is. A granule
-    /// that cannot be inspected is believed to exist.
-    pub(super) async fn missing(&mut self, arrivals: Vec<Arrival>) -> Vec<Option<String>> {
+    /// Begins to look for granules.
+    pub(super) fn look(&self, arrivals: Vec<Arrival>) -> ArrivalCheck {
         let count = arrivals.len();
-        let believed = || vec![None; count];
-        if count == 0 || self.blind_until.is_some_and(|until| Instant::now() < until) {
-            return believed();
-        }
-        let stores = self.stores.clone();
-        let looking = tokio::task::spawn_blocking(move || look_at_all(&arrivals, &stores));
-        match tokio::time::timeout(LOOK, looking).await {
-            Ok(looked) => looked.unwrap_or_else(|_| believed()),
+        let is_blind = self.blind().is_some_and(|until| Instant::now() < until);
+        let looking = (count > 0 && !is_blind).then(|| {
+            let stores = self.stores.clone();
+            tokio::task::spawn_blocking(move || look_at_all(&arrivals, &stores))
+        });
+        ArrivalCheck { arrivals: self.clone(), count, looking, until: tokio::time::Instant::now() + LOOK }
+    }
+
+    /// The time is valid whatever happened to the thread that set it.
+    fn blind(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.blind_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A search for granules.
+pub(super) struct ArrivalCheck {
+    arrivals: Arrivals,
+    count: usize,
+    /// `None` if workers are believed at present.
+    looking: Option<JoinHandle<Vec<Option<String>>>>,
+    until: tokio::time::Instant,
+}
+
+impl ArrivalCheck {
+    /// Waits for the end. Returns for each granule the reason why it is not at its destination as reported, or `None` if
+    /// it is. A granule that cannot be inspected is believed to exist. If this is cancelled, it can be called again.
+    pub(super) async fn ended(&mut self) -> Vec<Option<String>> {
+        let believed = vec![None; self.count];
+        let Some(looking) = &mut self.looking else { return believed };
+        match tokio::time::timeout_at(self.until, looking).await {
+            Ok(looked) => looked.unwrap_or(believed),
             Err(_) => {
-                self.blind_until = Some(Instant::now() + BLIND);
-                believed()
+                *self.arrivals.blind() = Some(Instant::now() + BLIND);
+                believed
             }
         }
     }

@@ -7,6 +7,7 @@ use super::ledger::{Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::LedgerHandle;
 use super::monitor::ProductionMonitor;
 use crate::fixture;
+use edp_program::settings::TaskGrouping;
 use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
@@ -37,6 +38,7 @@ fn plan() -> DriveOptions {
         window: 10,
         deadline: 900,
         mixed_builds: false,
+        group: TaskGrouping::default(),
         local: true,
         budget,
         content: true,

@@ -2,7 +2,7 @@
 
 use super::ledger_handle::LedgerHandleError;
 use super::monitor::ProductionMonitor;
-use edp_program::settings::RunSettings;
+use edp_program::settings::{RunSettings, TaskGrouping};
 use edp_queue::{PublishError, QueueError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct DriveOptions {
     pub deadline: u32,
     /// True if workers of several builds may take part.
     pub mixed_builds: bool,
+    /// The recipes that travel in one message if they read the same inputs.
+    pub group: TaskGrouping,
     /// True if the queues are within this process, and end with it.
     pub local: bool,
     /// Limits on failures, at which the production is given up.

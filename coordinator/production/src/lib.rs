@@ -42,5 +42,6 @@ pub mod session;
 pub mod snapshots;
 mod sources;
 pub mod sweep;
+mod task_groups;
 pub mod verify;
 mod watching;

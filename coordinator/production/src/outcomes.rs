@@ -1,7 +1,7 @@
 //! The actor that consumes outcomes: it has them written into the ledger, and only then acknowledges them.
 
 use super::announcements::Announcements;
-use super::arrivals::{Arrival, Arrivals};
+use super::arrivals::{Arrival, ArrivalCheck, Arrivals};
 use super::drive_options::{BATCH, BUILD, DriveError};
 use super::ledger::{self, Claim, LedgerEvent, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
@@ -12,10 +12,10 @@ use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::MEAN_ENDING;
 use edp_protocol::text::shortened;
-use edp_protocol::wire::{self, Failed, Outcome, SLOTS_HEADER, TaskMessage};
+use edp_protocol::wire::{self, Failed, Outcome, SLOTS_HEADER, TaskGroup, TaskMessage};
 use edp_queue::topology::DELIVERY_LIMIT;
 use edp_queue::{Consumer, DeadLetterReason, Delivery, Destination, Message};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -28,6 +28,9 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// Size in bytes of the bodies of a batch above which no other message is waited for.
 const BATCH_BYTES: usize = 16 << 20;
+
+/// Number of batches whose granules are looked for at the same time, since a store takes some time for each.
+const BATCHES: usize = 8;
 
 /// Time without an outcome after which none is waited for any more at the end of a production whose queues are in this
 /// process: what remained in such a queue would be lost. Outcomes in a broker's queue stay there for the next
@@ -75,11 +78,13 @@ impl Outcomes {
     /// are still written.
     pub(super) async fn run(mut self, halt: CancellationToken) -> Result<(), DriveError> {
         self.build = self.ledger.ask(|ledger| ledger.fact(BUILD)).await?;
+        // The batches whose granules are looked for, in the order in which they are written, and their size in bytes.
+        let (mut looking, mut held) = (VecDeque::<Batch>::new(), 0);
         loop {
             let (mut deliveries, mut bytes) = (Vec::new(), 0);
             let mut gathered = None;
             let mut over = None;
-            while over.is_none() && deliveries.len() < BATCH && bytes < BATCH_BYTES {
+            while over.is_none() && deliveries.len() < BATCH && held + bytes < BATCH_BYTES {
                 let [results, dead] = &self.from;
                 let local = self.local;
                 let ending = async {
@@ -91,6 +96,10 @@ impl Outcomes {
                 let (from, next) = tokio::select! {
                     biased;
                     () = ending => (results, Ok(None)),
+                    () = looked(&mut looking), if !looking.is_empty() => {
+                        held -= self.write_first(&mut looking).await?;
+                        continue;
+                    }
                     next = self.results.next() => (results, next),
                     next = self.dead.next() => (dead, next),
                     () = sleep_until(gathered.unwrap_or_else(Instant::now)), if gathered.is_some() => break,
@@ -108,7 +117,11 @@ impl Outcomes {
                 }
             }
             if !deliveries.is_empty() {
-                self.write(deliveries).await?;
+                looking.push_back(self.begin(deliveries, bytes).await?);
+                held += bytes;
+            }
+            while looking.len() >= BATCHES || !looking.is_empty() && (over.is_some() || held >= BATCH_BYTES) {
+                held -= self.write_first(&mut looking).await?;
             }
             if let Some(over) = over {
                 // Deliveries that were fetched ahead go back to the queue.
@@ -120,13 +133,30 @@ impl Outcomes {
         }
     }
 
-    async fn write(&mut self, deliveries: Vec<(Delivery, Span)>) -> Result<(), LedgerHandleError> {
+    /// Begins with a batch: finds out which of its messages count, and begins to look for the granules that are reported
+    /// as done.
+    async fn begin(&mut self, deliveries: Vec<(Delivery, Span)>, bytes: usize) -> Result<Batch, LedgerHandleError> {
         let mut content = Vec::with_capacity(deliveries.len());
         for (delivery, span) in &deliveries {
-            content.extend(self.decode(&delivery.message, span).map(|content| (content, span.clone())));
+            content.extend(self.decode(&delivery.message, span).into_iter().map(|content| (content, span.clone())));
         }
-        let mut counted = self.that_count(content).await?;
-        self.look(&mut counted).await;
+        let counted = self.that_count(content).await?;
+        let look = self.arrivals.as_ref().map(|arrivals| arrivals.look(done(&counted)));
+        Ok(Batch { deliveries, bytes, counted, look, missing: Vec::new() })
+    }
+
+    /// Has the first of the batches written. Returns its size in bytes.
+    async fn write_first(&mut self, batches: &mut VecDeque<Batch>) -> Result<usize, LedgerHandleError> {
+        looked(batches).await;
+        let Some(batch) = batches.pop_front() else { return Ok(0) };
+        let bytes = batch.bytes;
+        self.write(batch).await?;
+        Ok(bytes)
+    }
+
+    async fn write(&mut self, batch: Batch) -> Result<(), LedgerHandleError> {
+        let Batch { deliveries, mut counted, missing, .. } = batch;
+        self.refuse_missing(&mut counted, missing);
         let mut events = Vec::with_capacity(counted.len());
         for one in counted {
             events.push(match one.content {
@@ -155,8 +185,9 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Decodes the content of a message, if that is possible.
-    fn decode(&mut self, message: &Message, span: &Span) -> Option<MessageContent> {
+    /// Decodes the content of a message, if that is possible: an outcome, or what the end of each task message in it
+    /// means.
+    fn decode(&mut self, message: &Message, span: &Span) -> Vec<MessageContent> {
         let (kind, body) = (&message.content_type, &message.body);
         if let Some((death, _)) = message.death() {
             metrics().dead_letter(death);
@@ -165,23 +196,24 @@ impl Outcomes {
         let outcome = match Outcome::decode(kind, body) {
             Ok(outcome) => outcome,
             Err(error) => {
-                // A task message that came back. It is about the recipe in it, whatever else it states.
-                let task = TaskMessage::decode(kind, body).ok().filter(|task| task.identified().is_ok());
-                let Some(task) = task else {
+                // Task messages that came back. They are about the recipes in them, whatever else they state.
+                let is_valid = |group: &TaskGroup| group.tasks.iter().all(|task| task.identified().is_ok());
+                let Some(group) = TaskGroup::decode(kind, body).ok().filter(is_valid) else {
                     span.in_scope(|| self.refuse("neither an outcome nor a task message", &chain(&error)));
-                    return None;
+                    return Vec::new();
                 };
-                return Some(match policy {
+                let content = |task: TaskMessage| match policy.clone() {
                     Some(reason) => MessageContent::Dropped { id: task.recipe_id, attempt: task.attempt, reason },
                     None => MessageContent::Outcome { outcome: dead(task), slots: None },
-                });
+                };
+                return group.tasks.into_iter().map(content).collect();
             }
         };
         span.record("edp.attempt", outcome.attempt);
         span.record("edp.worker", &outcome.worker);
         // A worker of an earlier release does not state its slots, and does not make the window larger.
         let slots = message.headers.get(SLOTS_HEADER).and_then(|slots| slots.parse().ok()).unwrap_or(0);
-        Some(MessageContent::Outcome { outcome, slots: Some(slots) })
+        vec![MessageContent::Outcome { outcome, slots: Some(slots) }]
     }
 
     /// Returns the messages that count: they are about a recipe that the production has, and an attempt that was
@@ -215,21 +247,12 @@ impl Outcomes {
         Ok(counted)
     }
 
-    /// Checks granules that are reported as done. One that does not exist counts as a failure: it is made again,
-    /// perhaps by another worker, and only a limited number of times.
-    async fn look(&mut self, counted: &mut [CountedMessage]) {
-        let Some(arrivals) = &mut self.arrivals else { return };
-        let (mut places, mut looks) = (Vec::new(), Vec::new());
-        for (at, CountedMessage { content, granule, .. }) in counted.iter().enumerate() {
-            if let MessageContent::Outcome { outcome: Outcome { event: wire::TaskEvent::Done(done), .. }, .. } = content
-            {
-                places.push(at);
-                looks.push(Arrival { granule: granule.clone(), size: done.size });
-            }
-        }
-        for (at, why) in places.into_iter().zip(arrivals.missing(looks).await) {
+    /// Turns reports of granules that were not found into failures: these granules are made again, perhaps by another
+    /// worker, and only a limited number of times. `missing` has the reasons for all that are reported as done.
+    fn refuse_missing(&mut self, counted: &mut [CountedMessage], missing: Vec<Option<String>>) {
+        for (one, why) in counted.iter_mut().filter(|one| one.done().is_some()).zip(missing) {
             let (Some(why), CountedMessage { content: MessageContent::Outcome { outcome, .. }, granule, .. }) =
-                (why, &mut counted[at])
+                (why, one)
             else {
                 continue;
             };
@@ -393,6 +416,44 @@ struct CountedMessage {
     reported_before: bool,
     /// The span that ends when it is written.
     span: Span,
+}
+
+impl CountedMessage {
+    /// Returns the report that the granule is at its destination, if it is one.
+    fn done(&self) -> Option<&wire::Done> {
+        match &self.content {
+            MessageContent::Outcome { outcome: Outcome { event: wire::TaskEvent::Done(done), .. }, .. } => Some(done),
+            _ => None,
+        }
+    }
+}
+
+/// Messages that are written into the ledger together.
+struct Batch {
+    deliveries: Vec<(Delivery, Span)>,
+    /// Size of the bodies in bytes.
+    bytes: usize,
+    counted: Vec<CountedMessage>,
+    /// The search for the granules that are reported as done, until it has ended.
+    look: Option<ArrivalCheck>,
+    /// The reason for each of these why it is not there as reported.
+    missing: Vec<Option<String>>,
+}
+
+/// Returns the granules that are reported as done.
+fn done(counted: &[CountedMessage]) -> Vec<Arrival> {
+    let arrival = |one: &CountedMessage| Some(Arrival { granule: one.granule.clone(), size: one.done()?.size });
+    counted.iter().filter_map(arrival).collect()
+}
+
+/// Waits until the granules of the first batch were looked for.
+async fn looked(batches: &mut VecDeque<Batch>) {
+    if let Some(batch) = batches.front_mut()
+        && let Some(look) = &mut batch.look
+    {
+        batch.missing = look.ended().await;
+        batch.look = None;
+    }
 }
 
 /// Returns the outcome for a task message that was delivered as often as the broker permits, and never answered.

@@ -5,10 +5,11 @@ use super::announcements::Announcements;
 use super::drive_options::{BATCH, BUILD, DriveError, DriveOptions, ROUND};
 use super::ledger::{self, Due, LedgerEvent, Settled};
 use super::ledger_handle::LedgerHandle;
+use super::task_groups::{OutgoingGroup, arrange, travels};
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
-use edp_protocol::wire::{self, BUILD_HEADER, ExistingCheck, Failed, Outcome, TaskMessage, UNFIT_HEADER, WireError};
+use edp_protocol::wire::{self, BUILD_HEADER, Failed, Outcome, TaskGroup, UNFIT_HEADER};
 use edp_queue::{Destination, Message, PublishError, Publisher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 /// Time for which confirmations are waited for at the end of a production. Messages that are not confirmed by then are
 /// sent again at the next start, although they may be in the queue: duplicates are harmless.
@@ -57,7 +58,12 @@ impl Publishing {
                 let room = window.saturating_sub(ledger.under_way()?).min(most);
                 Ok((ledger.take(ledger::now(), room)?, ledger.fact(BUILD)?))
             };
-            let (due, build) = self.ledger.ask(take).await?;
+            let (mut due, build) = self.ledger.ask(take).await?;
+            let travel: Vec<i64> = due.iter().filter(|due| travels(&self.plan, due)).map(|due| due.number).collect();
+            if !travel.is_empty() {
+                let mates = move |ledger: &mut ledger::Ledger| ledger.take_mates(&travel, ledger::now());
+                due.extend(self.ledger.ask(mates).await?);
+            }
             if due.is_empty() {
                 tokio::select! {
                     () = halt.cancelled() => {}
@@ -104,31 +110,32 @@ impl Publishing {
         let mut events = Vec::with_capacity(due.len());
         let mut failure = None;
         let mut sending = JoinSet::new();
-        for due in due {
-            match message(&self.plan, &due, build) {
-                Ok(mut message) => {
-                    let unfit = self.unfit.borrow().join(",");
-                    if !unfit.is_empty() {
-                        message.headers.insert(UNFIT_HEADER.into(), unfit);
-                    }
-                    if due.attempt > 1 {
-                        metrics().retried();
-                    }
-                    let span = trace::publish_task(&self.to, &self.plan.production, due.attempt, &mut message);
-                    let tasks = self.tasks.clone();
-                    sending.spawn(async move { (tasks.offer(message).await, due) }.instrument(span));
+        let (groups, refused) = arrange(&self.plan, due);
+        events.extend(refused.into_iter().map(|(due, error)| unsendable(due, &error)));
+        for OutgoingGroup { members, .. } in groups {
+            let (group, tasks): (Vec<Due>, Vec<_>) = members.into_iter().unzip();
+            let body = match (TaskGroup { tasks }).encode() {
+                Ok(body) => body,
+                Err(error) => {
+                    events.extend(group.into_iter().map(|due| unsendable(due, &error)));
+                    continue;
                 }
-                Err(error) => events.push(unsendable(due, &error)),
-            }
+            };
+            let (message, span) = self.message(&group, body, build);
+            let tasks = self.tasks.clone();
+            sending.spawn(async move { (tasks.offer(message).await, group) }.instrument(span));
         }
         {
             let confirmed = async {
                 while let Some(sent) = sending.join_next().await {
                     match sent {
-                        Ok((Ok(()), due)) => {
-                            events.push(LedgerEvent::Sent { number: due.number, attempt: due.attempt })
+                        Ok((Ok(()), group)) => {
+                            let sent = |due: Due| LedgerEvent::Sent { number: due.number, attempt: due.attempt };
+                            events.extend(group.into_iter().map(sent));
                         }
-                        Ok((Err(error @ PublishError::Size { .. }), due)) => events.push(unsendable(due, &error)),
+                        Ok((Err(error @ PublishError::Size { .. }), group)) => {
+                            events.extend(group.into_iter().map(|due| unsendable(due, &error)));
+                        }
                         // Others may have been accepted.
                         Ok((Err(error @ PublishError::Full { .. }), _)) => failure = Some(error),
                         // All others would give the same error.
@@ -153,6 +160,33 @@ impl Publishing {
         }
         (events, failure)
     }
+
+    /// Returns the message of a group with its headers, and the span of its publication. Each member begins an attempt
+    /// in the trace of its own recipe.
+    fn message(&self, group: &[Due], body: Vec<u8>, build: Option<&str>) -> (Message, Span) {
+        let first = group.first().map(|due| due.id.as_str()).unwrap_or_default();
+        let mut message = Message::new(body, wire::CONTENT_TYPE, first);
+        // Workers of any build may take part if builds may be mixed.
+        if let Some(build) = build.filter(|_| !self.plan.mixed_builds) {
+            message.headers.insert(BUILD_HEADER.into(), build.into());
+        }
+        let unfit = self.unfit.borrow().join(",");
+        if !unfit.is_empty() {
+            message.headers.insert(UNFIT_HEADER.into(), unfit);
+        }
+        let production = &self.plan.production;
+        let mut span = Span::none();
+        for (member, due) in group.iter().enumerate() {
+            if due.attempt > 1 {
+                metrics().retried();
+            }
+            let own = trace::publish_task(&self.to, production, member, (&due.id, due.attempt), &mut message);
+            if member == 0 {
+                span = own;
+            }
+        }
+        (message, span)
+    }
 }
 
 /// Returns the event for a recipe that is too large for a message. It fails, and does not affect others.
@@ -161,28 +195,4 @@ fn unsendable(due: Due, error: &dyn std::error::Error) -> LedgerEvent {
     let event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason });
     let (recipe_id, attempt, worker) = (due.id, due.attempt, WORKER.to_owned());
     LedgerEvent::Reported(Box::new(Outcome { recipe_id, attempt, worker, build: String::new(), event }))
-}
-
-/// Makes the task message of a recipe.
-fn message(plan: &DriveOptions, due: &Due, build: Option<&str>) -> Result<Message, WireError> {
-    let task = TaskMessage {
-        production: plan.production.clone(),
-        recipe_id: due.id.clone(),
-        attempt: due.attempt,
-        alone: due.alone,
-        deadline: plan.deadline,
-        look: match (plan.content, due.sha256.is_empty()) {
-            (false, _) => ExistingCheck::Identity,
-            (true, true) => ExistingCheck::Content,
-            (true, false) => ExistingCheck::Bytes(due.sha256.clone()),
-        },
-        recipe: due.recipe.clone(),
-    };
-    let mut message = Message::new(task.encode()?, wire::CONTENT_TYPE, &due.id);
-    // Workers refuse a message without a valid id, and send no outcome.
-    task.identified()?;
-    if let Some(build) = build.filter(|_| !plan.mixed_builds) {
-        message.headers.insert(BUILD_HEADER.into(), build.into());
-    }
-    Ok(message)
 }

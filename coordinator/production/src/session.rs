@@ -25,7 +25,7 @@ use super::report::{GranuleEntry, Report};
 use super::snapshots::Snapshots;
 use super::sweep::sweep;
 use super::verify::{self, Check, Finding, InspectionDepth, Verified};
-use edp_program::settings::ServeSettings;
+use edp_program::settings::{ServeSettings, TaskGrouping};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_queue::{Link, QueueSettings};
@@ -88,6 +88,7 @@ impl SessionOptions {
             window: QueueSettings::default().window as usize,
             deadline: ServeSettings::default().own_deadline(),
             mixed_builds: false,
+            group: TaskGrouping::default(),
             local: true,
             budget,
             content: true,

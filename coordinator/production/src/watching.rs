@@ -143,6 +143,9 @@ impl Watch {
                     .await?;
             }
         }
+        if is_empty && !self.plan.local {
+            self.resend_slow(announced.slots).await?;
+        }
         let queued = depth.messages > 0;
         Ok(self.ledger.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
     }
@@ -169,6 +172,23 @@ impl Watch {
         let tasks = self.ledger.ask(resend).await?;
         if tasks > 0 {
             tracing::warn!(tasks, why, "task messages are lost; they are sent again");
+        }
+        Ok(())
+    }
+
+    /// Uses free job slots for recipes whose attempts take much longer than others, when nothing else is left to be sent.
+    async fn resend_slow(&self, slots: u64) -> Result<(), DriveError> {
+        let resend = move |ledger: &mut ledger::Ledger| {
+            let now = ledger::now();
+            let free = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(ledger.under_way()?);
+            if free == 0 || !ledger.due(now, 1)?.is_empty() {
+                return Ok(0);
+            }
+            ledger.resend_slow(free, now)
+        };
+        let recipes = self.ledger.ask(resend).await?;
+        if recipes > 0 {
+            tracing::info!(recipes, "these take much longer than others; they are sent once more, to free job slots");
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use edp_production::ledger::retries::Policy;
 use edp_production::monitor::ProductionMonitor;
 use edp_production::session::{self, LedgerPlace};
 use edp_production::verify::InspectionDepth;
-use edp_program::settings::{RunSettings, Settings};
+use edp_program::settings::{RunSettings, Settings, TaskGrouping};
 use edp_protocol::message::chain;
 use edp_queue::topology::ProductionName;
 use edp_queue::{Address, AddressError, QueueOptions};
@@ -33,6 +33,10 @@ pub(crate) struct Cluster {
     /// Let workers of different builds take part
     #[arg(long)]
     mixed_builds: bool,
+    /// Send recipes that read the same inputs to one worker together: if the model output is on S3, always, or never
+    /// [default: s3]
+    #[arg(long, value_name = "WHICH")]
+    group: Option<TaskGrouping>,
     /// End the production early when more recipes than this have failed
     #[arg(long, value_name = "N")]
     max_failures: Option<u64>,
@@ -55,7 +59,8 @@ impl Cluster {
         let queue = self.broker(settings)?;
         let budget = self.budget(settings);
         if queue.is_none() && self.ledger.is_none() {
-            let options = session::SessionOptions { destination, ..session::SessionOptions::in_memory(budget) };
+            let mut options = session::SessionOptions { destination, ..session::SessionOptions::in_memory(budget) };
+            options.plan.group = self.group.unwrap_or(settings.run.group);
             return Ok((options, Workers::Here(Box::new(worker))));
         }
         let deadline = if queue.is_some() { settings.serve.deadline() } else { settings.serve.own_deadline() };
@@ -65,6 +70,7 @@ impl Cluster {
                 window: settings.queue.window.max(1) as usize,
                 deadline,
                 mixed_builds: self.mixed_builds,
+                group: self.group.unwrap_or(settings.run.group),
                 local: queue.is_none(),
                 budget,
                 content: true,

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Name of the file that is read if it exists and no other file is named.
 pub const FILE: &str = "edp.toml";
@@ -106,6 +107,9 @@ edp_protocol::settings! {
         pub max_failure_share: u8 = 50, unit "%", range 0..=100;
         /// ... once this number of recipes is settled (`--failure-sample`).
         pub failure_sample: u64 = 100;
+        /// As `--group`: recipes that are sent to one worker together if they read the same inputs: those whose model
+        /// output is on S3, any, or none.
+        pub group: TaskGrouping = TaskGrouping::S3, default "`s3`", limits "`s3`, `always` or `never`";
         /// Time between copies of the ledger to the destination; 0: none are made.
         pub snapshot: u32 = 600, unit "s";
     }
@@ -185,6 +189,32 @@ pub enum NoticeSources {
     Ec2,
     /// No source at all.
     Off,
+}
+
+/// The recipes that are sent to one worker in one message if they read the same inputs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskGrouping {
+    /// Those whose model output is on S3, where each read of an input is a transfer.
+    #[default]
+    S3,
+    /// Any.
+    Always,
+    /// None.
+    Never,
+}
+
+impl FromStr for TaskGrouping {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TaskGrouping, String> {
+        match text {
+            "s3" => Ok(TaskGrouping::S3),
+            "always" => Ok(TaskGrouping::Always),
+            "never" => Ok(TaskGrouping::Never),
+            _ => Err("it is s3, always or never".into()),
+        }
+    }
 }
 
 /// The reason why settings cannot be used.

@@ -29,6 +29,8 @@ pub(super) fn refuses_conditions(error: &S3Error) -> bool {
 pub(super) enum Remedy {
     /// The same call can be made again, later.
     Again,
+    /// The same call can be made again, after a longer pause and with fewer others at the same time.
+    Slower,
     /// The same call can be made again, with new credentials.
     Renew,
     /// No action would help.
@@ -64,16 +66,11 @@ impl CallFailure {
 }
 
 /// Codes of answers that may be different a little later.
-const PASSING: [&str; 8] = [
-    "SlowDown",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "Throttling",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "OperationAborted",
-    "InternalError",
-];
+const PASSING: [&str; 4] = ["RequestTimeout", "RequestTimeoutException", "OperationAborted", "InternalError"];
+
+/// Codes of answers of a store that gets more requests than it takes.
+const TOO_MANY: [&str; 5] =
+    ["SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"];
 
 /// Codes of answers to credentials that have expired.
 const EXPIRED: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"];
@@ -91,8 +88,14 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for CallFailur
             (SdkError::ServiceError(_), Some(400)) if code.is_empty() || EXPIRED.contains(&code.as_str()) => {
                 Remedy::Renew
             }
+            // 503 without a code is the answer to HEAD, which has no body.
             (SdkError::ServiceError(_), Some(status))
-                if status >= 500 && status != 501 || status == 429 || PASSING.contains(&code.as_str()) =>
+                if status == 429 || TOO_MANY.contains(&code.as_str()) || status == 503 && code.is_empty() =>
+            {
+                Remedy::Slower
+            }
+            (SdkError::ServiceError(_), Some(status))
+                if status >= 500 && status != 501 || PASSING.contains(&code.as_str()) =>
             {
                 Remedy::Again
             }

@@ -23,6 +23,7 @@ mod error;
 mod link;
 mod list;
 mod mirror;
+mod pace;
 mod profile;
 mod put;
 mod read;

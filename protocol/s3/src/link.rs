@@ -5,6 +5,7 @@ use super::advice;
 use super::call::Call;
 use super::client::client;
 use super::error::{CallFailure, Remedy};
+use super::pace::Pace;
 use super::writing::Writing;
 use aws_config::Region;
 use aws_sdk_s3::Client;
@@ -14,13 +15,13 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Semaphore};
-
-/// Largest number of simultaneous calls of all threads.
-const CALLS: usize = 64;
+use tokio::sync::Mutex;
 
 /// First pause between two tries. Each pause is twice as long as the one before.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The same after the store asked to slow down. It answers again when it gets fewer requests, which takes seconds.
+const SLOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
@@ -82,7 +83,7 @@ pub(super) struct SharedClient {
     clients: RwLock<Clients>,
     /// Held while the client is renewed.
     renewal: Mutex<()>,
-    calls: Semaphore,
+    pace: Pace,
 }
 
 impl SharedClient {
@@ -98,7 +99,7 @@ impl SharedClient {
             attempts,
             clients: RwLock::new(Clients { generation: 0, usual, elsewhere: HashMap::new() }),
             renewal: Mutex::new(()),
-            calls: Semaphore::new(CALLS),
+            pace: Pace::new(),
         })
     }
 
@@ -129,7 +130,7 @@ impl SharedClient {
         tries: &mut CallTries,
         request: impl FnOnce(Client) -> F,
     ) -> Result<T, CallFailure> {
-        let _one_of_few = self.calls.acquire().await; // never closed
+        let _permitted = self.pace.begin().await;
         let (generation, client) = {
             let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
             (clients.generation, clients.of(call.bucket).clone())
@@ -137,7 +138,13 @@ impl SharedClient {
         tries.generation = generation;
         let deadline = self.timeout + Duration::from_secs(call.bytes / MIN_RATE);
         let result = tokio::time::timeout(deadline, request(client)).await;
-        result.unwrap_or_else(|_| Err(CallFailure::broken(format!("no answer within {deadline:?}"))))
+        let result = result.unwrap_or_else(|_| Err(CallFailure::broken(format!("no answer within {deadline:?}"))));
+        match &result {
+            Ok(_) => self.pace.succeeded(),
+            Err(CallFailure::Call { remedy: Remedy::Slower, .. }) => self.pace.slow_down(Instant::now()),
+            Err(_) => {}
+        }
+        result
     }
 
     /// Waits for the beginning of an answer, whose body may take longer.
@@ -206,7 +213,8 @@ impl SharedClient {
             return Err(failed);
         }
         tracing::debug!(%what, at = %call.at(), "trying again to {}", call.action);
-        let pause = PAUSE.saturating_mul(1 << (tries.made - 1).min(16)).min(MAX_PAUSE);
+        let first = if remedy == Remedy::Slower { SLOW_PAUSE } else { PAUSE };
+        let pause = first.saturating_mul(1 << (tries.made - 1).min(16)).min(MAX_PAUSE);
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         if remedy == Remedy::Renew {
             self.renew(tries.generation).await?;

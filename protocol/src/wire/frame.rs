@@ -1,8 +1,8 @@
 //! The encoding of task messages and outcomes as frames, and the checks that precede any allocation for what is read.
 
 use super::{
-    Done, ExistingCheck, MAX_BODY, MAX_BUILD, MAX_ENTRIES, MAX_NAME, MAX_OUTCOME, MAX_PLACE, MAX_RECIPE, MAX_STAGES,
-    MAX_WORKER, NOT_KEPT, Outcome, TaskEvent, TaskMessage, VERSION, WireError,
+    Done, ExistingCheck, MAX_BODY, MAX_BUILD, MAX_ENTRIES, MAX_GROUP, MAX_NAME, MAX_OUTCOME, MAX_PLACE, MAX_RECIPE,
+    MAX_STAGES, MAX_WORKER, NOT_KEPT, Outcome, TaskEvent, TaskGroup, TaskMessage, VERSION, WireError,
 };
 use crate::digest::Digest;
 use crate::text::shortened;
@@ -42,6 +42,20 @@ impl Frame for TaskMessage {
             return Err(content::<Self>("what the granule had is no SHA-256"));
         }
         names::<Self>([&self.production, &self.recipe_id])
+    }
+}
+
+impl Frame for TaskGroup {
+    const KIND: u8 = 3;
+    const NAME: &'static str = "task group";
+    const LARGEST: usize = MAX_BODY;
+
+    fn check(&self) -> Result<(), WireError> {
+        if !(1..=MAX_GROUP).contains(&self.tasks.len()) {
+            let why = format!("{} task messages: a group has 1 to {MAX_GROUP}", self.tasks.len());
+            return Err(content::<Self>(why));
+        }
+        self.tasks.iter().try_for_each(Frame::check)
     }
 }
 
@@ -90,6 +104,11 @@ fn check_done(done: &Done) -> Result<(), String> {
 
 fn too_long(name: &str) -> String {
     format!("a name of {} bytes, the longest has {MAX_NAME}", name.len())
+}
+
+/// Returns the kind that the header of a frame states, whatever the rest of it is; `None` if there is no such header.
+pub(super) fn kind(body: &[u8]) -> Option<u8> {
+    body.get(..HEADER).filter(|header| header.starts_with(&MAGIC)).and_then(|header| header.last()).copied()
 }
 
 pub(super) fn content<T: Frame>(reason: impl fmt::Display) -> WireError {

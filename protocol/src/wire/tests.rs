@@ -78,17 +78,24 @@ proptest! {
     }
 
     #[test]
+    fn task_groups_come_back(tasks in vec(task_messages(), 1..=MAX_GROUP)) {
+        let group = TaskGroup { tasks };
+        prop_assert_eq!(TaskGroup::decode(CONTENT_TYPE, &group.encode().unwrap()).unwrap(), group);
+    }
+
+    #[test]
     fn reports_come_back(event in events(), recipe_id in ".{0,64}", attempt: u32, worker in "[-_.a-zA-Z0-9]{1,128}") {
         let outcome = Outcome { recipe_id, attempt, worker, build: "edp 0.1".into(), event };
         prop_assert_eq!(Outcome::decode(CONTENT_TYPE, &outcome.encode().unwrap()).unwrap(), outcome);
     }
 
     #[test]
-    fn no_body_makes_it_panic(body in vec(any::<u8>(), 0..400), kind in 1_u8..3, content_type in ".{0,200}") {
+    fn no_body_makes_it_panic(body in vec(any::<u8>(), 0..400), kind in 1_u8..4, content_type in ".{0,200}") {
         let _ = TaskMessage::decode(&content_type, &body);
         let _ = TaskMessage::decode(JSON, &body);
         let framed: Vec<u8> = [&MAGIC[..], &[VERSION, kind], &body].concat();
         let _ = TaskMessage::decode(CONTENT_TYPE, &framed);
+        let _ = TaskGroup::decode(CONTENT_TYPE, &framed);
         let _ = Outcome::decode(CONTENT_TYPE, &framed);
     }
 
@@ -116,6 +123,23 @@ fn a_recipe_in_json_is_an_order() {
         assert_eq!(task.recipe().unwrap().granule, "out/a.nc");
         assert_eq!(TaskMessage::decode(CONTENT_TYPE, &task.encode().unwrap()).unwrap(), task);
     }
+}
+
+#[test]
+fn a_group_of_one_is_the_message_itself_and_no_group_is_empty_or_endless() {
+    let group = |count: usize| TaskGroup { tasks: vec![task(); count] };
+    assert_eq!(group(1).encode().unwrap(), task().encode().unwrap());
+    assert_eq!(TaskGroup::decode(CONTENT_TYPE, &task().encode().unwrap()).unwrap(), group(1));
+    let two = group(2).encode().unwrap();
+    assert!(two.starts_with(b"EDPW\x02\x03\x02\x07default\x0400ff\x02"), "{two:?}");
+    assert!(matches!(TaskMessage::decode(CONTENT_TYPE, &two), Err(WireError::Kind { found: 3, expected: 1 })));
+    for count in [0, MAX_GROUP + 1] {
+        assert!(group(count).encode().unwrap_err().to_string().contains("a group has 1 to 16"), "{count}");
+    }
+    let empty = [&MAGIC[..], &[VERSION, 3, 0]].concat();
+    assert!(TaskGroup::decode(CONTENT_TYPE, &empty).unwrap_err().to_string().contains("0 task messages"));
+    let large = TaskMessage { recipe: vec![b' '; MAX_RECIPE], ..task() };
+    assert!(matches!(TaskGroup { tasks: vec![large.clone(), large] }.encode(), Err(WireError::BodySize { .. })));
 }
 
 #[test]
@@ -153,9 +177,10 @@ fn kinds_of_failure_keep_their_numbers() {
 fn lengths_that_lie_cost_nothing() {
     // a string of 2^63 bytes, a list of 2^32 entries
     for lie in [&[0xfd, 0, 0, 0, 0, 0, 0, 0, 0x80][..], &[0, 1, 0, 0, 2, 0, 0xfd, 0, 0, 0, 0, 1, 0, 0, 0]] {
-        for kind in [1, 2] {
+        for kind in [1, 2, 3] {
             let body = [&MAGIC[..], &[VERSION, kind], lie].concat();
             assert!(TaskMessage::decode(CONTENT_TYPE, &body).is_err() && Outcome::decode(CONTENT_TYPE, &body).is_err());
+            assert!(TaskGroup::decode(CONTENT_TYPE, &body).is_err());
         }
     }
     let event =

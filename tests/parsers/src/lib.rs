@@ -18,7 +18,7 @@ use edp_engine::metadata::variable;
 use edp_engine::reader::{self, ReadError, ReaderSession};
 use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe::{self, ListForm};
-use edp_protocol::wire::{CONTENT_TYPE, MAX_OUTCOME, MAX_RECIPE, MAX_WORKER, Outcome, TaskMessage};
+use edp_protocol::wire::{CONTENT_TYPE, MAX_OUTCOME, MAX_RECIPE, MAX_WORKER, Outcome, TaskGroup, TaskMessage};
 use edp_protocol::{GridKind, Location};
 use std::fs::File;
 use std::io::{Cursor, Write as _};
@@ -134,6 +134,10 @@ pub fn diagnostics(input: &[u8]) {
 /// # Panics
 /// Panics if a property does not hold.
 pub fn frame(input: &[u8]) {
+    if let Ok(group) = TaskGroup::decode(CONTENT_TYPE, input) {
+        let body = group.encode().expect("a group that was read");
+        assert_eq!(TaskGroup::decode(CONTENT_TYPE, &body).expect("a group that was written"), group);
+    }
     if let Ok(task) = TaskMessage::decode(CONTENT_TYPE, input) {
         assert!(task.recipe.len() <= MAX_RECIPE && task.attempt > 0);
         let body = task.encode().expect("a task message that was read");

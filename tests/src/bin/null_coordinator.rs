@@ -6,6 +6,7 @@ use edp_production::ledger::retries::Policy;
 use edp_production::ledger::{Ledger, RecipeState};
 use edp_production::ledger_handle::LedgerHandle;
 use edp_production::monitor::ProductionMonitor;
+use edp_program::settings::TaskGrouping;
 use edp_queue::QueueSettings;
 use edp_queue::{Link, QueueOptions};
 use edp_store::Stores;
@@ -34,6 +35,7 @@ fn main() {
         window: 1000,
         deadline: 900,
         mixed_builds: false,
+        group: TaskGrouping::default(),
         local: false,
         budget: Budget::default(),
         content: false,

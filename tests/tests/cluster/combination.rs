@@ -44,6 +44,9 @@ pub(crate) fn combination(
     broker: &mut Broker,
     dice: &mut Dice,
 ) -> Result<ScenarioEnd, &'static str> {
+    // The recipes of both grids travel together, or each by itself.
+    let group = ["always", "never"][dice.below(2)];
+    fleet.settings.insert("EDP_RUN__GROUP".into(), group.into());
     let mut coordinator = fleet.coordinator();
     settle_queues(fleet, broker);
     let proxy = through_proxy(fleet, broker);

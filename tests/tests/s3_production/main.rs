@@ -3,6 +3,7 @@
 mod cloud;
 mod derived;
 mod follow;
+mod groups;
 mod manners;
 mod timeless;
 mod workers;

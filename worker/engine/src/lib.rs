@@ -17,7 +17,8 @@
 //! * [`granule`] makes granules and inspects existing ones.
 //! * [`mds`] reads the model's output, [`grid`] and [`mapping`] have the geometry and the weights, [`metadata`] the
 //!   attributes.
-//! * [`resources`] keeps what many recipes share, within a limit of memory. [`verified_files`] and [`digest_cache`] tie
+//! * [`resources`] keeps what many recipes share, within a limit of memory, and [`shared_objects`] the objects on S3 that
+//!   the recipes of a group read. [`verified_files`] and [`digest_cache`] tie
 //!   what is read to its digest.
 //! * [`reader`] reads NetCDF files that may be damaged or hostile, in a helper process.
 //! * [`own_process`] starts this program again, as that helper process or to make granules.
@@ -58,4 +59,5 @@ pub mod reader;
 #[cfg(test)]
 mod real_data;
 pub mod resources;
+pub mod shared_objects;
 pub mod verified_files;

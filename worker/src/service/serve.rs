@@ -1,4 +1,5 @@
-//! A long-lived worker: it takes task messages from the queue, one for each slot, until it is told to stop.
+//! A long-lived worker: it takes task messages from the queue, one for each slot, until it is told to stop. Several task
+//! messages may come as one, as a group: a slot then makes their granules one after the other, from the same inputs.
 //!
 //! The order of events keeps data right. A granule is begun after that was reported to the coordinator, it is committed
 //! before its outcome is published, and a delivery is acknowledged only after the broker has confirmed the outcome.
@@ -27,7 +28,7 @@ use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{
-    self, BUILD_HEADER, Done, Failed, Outcome, SLOTS_HEADER, TaskEvent, TaskMessage, UNFIT_HEADER,
+    self, BUILD_HEADER, Done, Failed, Outcome, SLOTS_HEADER, TaskEvent, TaskGroup, TaskMessage, UNFIT_HEADER,
 };
 use edp_queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use std::future::Future;
@@ -123,7 +124,7 @@ pub async fn serve(
     let mut busy: JoinSet<SlotEnd> = JoinSet::new();
     // A task message that is to be processed with nothing else in the process; it is waiting for that, or being
     // processed.
-    let mut alone: Option<(Delivery, IdentifiedTask)> = None;
+    let mut alone: Option<(Delivery, Vec<IdentifiedTask>)> = None;
     let mut refusals = Refusals::default();
     let mut solitary = false;
     let mut since = Instant::now();
@@ -132,9 +133,9 @@ pub async fn serve(
     loop {
         if busy.is_empty() {
             solitary = false;
-            if let Some((delivery, identified)) = alone.take() {
+            if let Some((delivery, tasks)) = alone.take() {
                 solitary = true;
-                busy.spawn(traced(slot.clone(), delivery, identified));
+                busy.spawn(process_all(slot.clone(), delivery, tasks));
             }
         }
         metrics().slots(busy.len(), slots);
@@ -161,10 +162,14 @@ pub async fn serve(
             next = tasks.next(), if free => match next? {
                 None => ended = Some(WorkerEnd::Stopped),
                 Some(delivery) => match read(&delivery) {
-                    Ok(identified) if identified.task.alone && !busy.is_empty() => alone = Some((delivery, identified)),
-                    Ok(identified) => {
-                        solitary = identified.task.alone;
-                        busy.spawn(traced(slot.clone(), delivery, identified));
+                    Ok(tasks) => {
+                        let is_alone = tasks.iter().any(|identified| identified.task.alone);
+                        if is_alone && !busy.is_empty() {
+                            alone = Some((delivery, tasks));
+                        } else {
+                            solitary = is_alone;
+                            busy.spawn(process_all(slot.clone(), delivery, tasks));
+                        }
                     }
                     Err(error) => {
                         // It cannot be answered, since it names no recipe.
@@ -183,8 +188,8 @@ pub async fn serve(
                 WorkerEnd::Unfit(reason) => Some(reason),
                 WorkerEnd::Stopped | WorkerEnd::Idle => None,
             });
-            if let Some((delivery, identified)) = alone {
-                busy.spawn(return_task(slot.clone(), delivery, identified.task));
+            if let Some((delivery, tasks)) = alone {
+                busy.spawn(return_all(slot.clone(), delivery, tasks));
             }
             drain(&slot, &mut tasks, busy, grace).await;
             return Ok(ended);
@@ -198,20 +203,45 @@ struct IdentifiedTask {
     recipe: Recipe,
 }
 
-/// Decodes a task message. Its outcome is reported by the id of its recipe, so a message that states another id is
-/// refused.
-fn read(delivery: &Delivery) -> Result<IdentifiedTask, wire::WireError> {
-    let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body)?;
-    let recipe = task.identified()?;
-    Ok(IdentifiedTask { task, recipe })
+/// Decodes a task message, or a group of them. Outcomes are reported by the ids of their recipes, so a message that
+/// states another id is refused.
+fn read(delivery: &Delivery) -> Result<Vec<IdentifiedTask>, wire::WireError> {
+    let group = TaskGroup::decode(&delivery.message.content_type, &delivery.message.body)?;
+    let identified = |task: TaskMessage| Ok(IdentifiedTask { recipe: task.identified()?, task });
+    group.tasks.into_iter().map(identified).collect()
 }
 
-/// Processes a task message within a span that follows the span of its publication.
-async fn traced(slot: SlotContext, delivery: Delivery, identified: IdentifiedTask) -> SlotEnd {
-    let span = trace::consume("process", &slot.names[0], &delivery.message, delivery.redelivered);
-    span.record("edp.attempt", identified.task.attempt);
-    process(slot, delivery, identified).instrument(span).await
+/// Processes the task messages of a delivery one after the other, and acknowledges it after the last outcome. Inputs on
+/// S3 that several of them read are fetched once. Once nothing can be made here, the others are returned.
+async fn process_all(slot: SlotContext, delivery: Delivery, tasks: Vec<IdentifiedTask>) -> SlotEnd {
+    let mut objects = {
+        let worker = &slot.service.worker;
+        let recipes: Vec<&Recipe> = tasks.iter().map(|identified| &identified.recipe).collect();
+        worker.cache.shared_objects().announce(&recipes, worker.memory / SHARED)
+    };
+    let mut end = SlotEnd::Settled;
+    for (member, identified) in tasks.into_iter().enumerate() {
+        objects.begin_next();
+        let (from, id) = (&slot.names[0], &identified.task.recipe_id);
+        let span = trace::process_task(from, &delivery.message, delivery.redelivered, member, id);
+        span.record("edp.attempt", identified.task.attempt);
+        end = match end {
+            SlotEnd::Settled => process(&slot, &delivery, identified).instrument(span).await,
+            ended => match return_task(&slot, &identified.task).instrument(span).await {
+                Ok(()) => ended,
+                Err(error) => SlotEnd::Cut(error),
+            },
+        };
+        if matches!(end, SlotEnd::Cut(_)) {
+            return end;
+        }
+    }
+    delivery.ack();
+    end
 }
+
+/// Part of a slot's memory that the inputs which a group shares may take in addition.
+const SHARED: u64 = 4;
 
 /// Takes no more task messages, and waits for those under way. What does not end within the grace period is returned.
 async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotEnd>, grace: Duration) {
@@ -233,15 +263,15 @@ async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotE
 /// Time that a cancelled computation has to notice, and that file systems have to answer.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// Makes one granule, and reports the outcome to the coordinator.
-async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, recipe }: IdentifiedTask) -> SlotEnd {
-    let outcome = |event| outcome(&slot, &task, event);
+/// Makes one granule, and reports the outcome to the coordinator. The delivery is acknowledged later.
+async fn process(slot: &SlotContext, delivery: &Delivery, IdentifiedTask { task, recipe }: IdentifiedTask) -> SlotEnd {
+    let outcome = |event| outcome(slot, &task, event);
     let is_named = |names: &String| names.split(',').any(|name| name == slot.service.worker.id);
     if delivery.message.headers.get(UNFIT_HEADER).is_some_and(is_named) {
         let reason = "others find inputs that this worker did not find or may not touch: check its roots (--root, \
                       serve.roots), mounts and permissions"
             .to_owned();
-        return match settle(&slot, delivery, outcome(failed(FailureKind::Returned, reason.clone()))).await {
+        return match settle(slot, outcome(failed(FailureKind::Returned, reason.clone()))).await {
             Ok(()) => SlotEnd::Unfit(reason),
             Err(error) => SlotEnd::Cut(error),
         };
@@ -251,7 +281,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
         let reason = format!("this worker is of build '{}', the production of '{wanted}'", slot.build);
         let event = failed(FailureKind::Returned, reason.clone());
         let is_unfit = slot.fitness.other_build(&task.recipe_id);
-        return match settle(&slot, delivery, outcome(event)).await {
+        return match settle(slot, outcome(event)).await {
             Ok(()) if is_unfit => SlotEnd::Unfit(reason),
             settled => done(settled),
         };
@@ -259,9 +289,9 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
     if delivery.redelivered {
         // Whatever it is that brings workers down, one message brings down only one.
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
-        return done(settle(&slot, delivery, outcome(failed(FailureKind::Lost, reason))).await);
+        return done(settle(slot, outcome(failed(FailureKind::Lost, reason))).await);
     }
-    let admitted = look(&slot, move |roots| match roots {
+    let admitted = look(slot, move |roots| match roots {
         Some(roots) => roots.admit(recipe),
         None => Ok(recipe),
     })
@@ -272,13 +302,13 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
             // Other workers may have other roots. A worker that may access nothing of what is asked for is of no use.
             let is_unfit = slot.fitness.outside(&task.recipe_id);
             let kind = if is_unfit { FailureKind::Returned } else { FailureKind::Denied };
-            return match settle(&slot, delivery, outcome(failed(kind, reason.clone()))).await {
+            return match settle(slot, outcome(failed(kind, reason.clone()))).await {
                 Ok(()) if is_unfit => SlotEnd::Unfit(reason),
                 settled => done(settled),
             };
         }
         Err(reason) => {
-            return match settle(&slot, delivery, outcome(failed(FailureKind::Returned, reason.clone()))).await {
+            return match settle(slot, outcome(failed(FailureKind::Returned, reason.clone()))).await {
                 Ok(()) => SlotEnd::Stuck(reason),
                 Err(error) => SlotEnd::Cut(error),
             };
@@ -286,7 +316,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
     };
     slot.fitness.is_of_use();
     Span::current().record("edp.granule", &recipe.granule);
-    if let Err(error) = publish(&slot, &outcome(TaskEvent::Started)).await {
+    if let Err(error) = publish(slot, &outcome(TaskEvent::Started)).await {
         return SlotEnd::Cut(error);
     }
     let deadline = match task.deadline {
@@ -294,10 +324,10 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
         seconds => Duration::from_secs(seconds.into()).min(slot.service.deadline),
     };
     let granule = recipe.granule.clone();
-    let (mut result, stuck) = make(&slot, recipe, task.look.clone(), deadline).await;
+    let (mut result, stuck) = make(slot, recipe, task.look.clone(), deadline).await;
     use FailureKind::{Denied, NotFound, Permanent, Transient};
     if let TaskEvent::Failed(Failed { kind: Permanent | Transient | NotFound | Denied, .. }) = &result
-        && let Err(reason) = look(&slot, |_| ()).await
+        && let Err(reason) = look(slot, |_| ()).await
     {
         // The missing files may well exist.
         result = failed(FailureKind::Returned, reason);
@@ -312,7 +342,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
         }
         _ => None,
     };
-    match settle(&slot, delivery, outcome(result)).await {
+    match settle(slot, outcome(result)).await {
         Err(error) => SlotEnd::Cut(error),
         Ok(()) => match (stuck, unfit) {
             (Some(reason), _) => SlotEnd::Stuck(reason),
@@ -344,10 +374,20 @@ async fn look<T: Send + 'static>(
 
 /// Returns a task message that was never begun. The broker would deliver it to the next worker as one that may have
 /// brought this worker down.
-async fn return_task(slot: SlotContext, delivery: Delivery, task: TaskMessage) -> SlotEnd {
+async fn return_task(slot: &SlotContext, task: &TaskMessage) -> Result<(), PublishError> {
     let reason = "the worker was stopped before it was made".to_owned();
-    let outcome = outcome(&slot, &task, failed(FailureKind::Returned, reason));
-    done(settle(&slot, delivery, outcome).await)
+    settle(slot, outcome(slot, task, failed(FailureKind::Returned, reason))).await
+}
+
+/// Returns the task messages of a delivery.
+async fn return_all(slot: SlotContext, delivery: Delivery, tasks: Vec<IdentifiedTask>) -> SlotEnd {
+    for IdentifiedTask { task, .. } in &tasks {
+        if let Err(error) = return_task(&slot, task).await {
+            return SlotEnd::Cut(error);
+        }
+    }
+    delivery.ack();
+    SlotEnd::Settled
 }
 
 fn outcome(slot: &SlotContext, task: &TaskMessage, event: TaskEvent) -> Outcome {
@@ -368,12 +408,10 @@ fn done(settled: Result<(), PublishError>) -> SlotEnd {
     settled.map_or_else(SlotEnd::Cut, |()| SlotEnd::Settled)
 }
 
-/// Publishes the outcome, and only then acknowledges the delivery.
-async fn settle(slot: &SlotContext, delivery: Delivery, outcome: Outcome) -> Result<(), PublishError> {
+/// Publishes how an attempt has ended.
+async fn settle(slot: &SlotContext, outcome: Outcome) -> Result<(), PublishError> {
     trace::ended(&Span::current(), outcome.event.ended());
-    publish(slot, &outcome).await?;
-    delivery.ack();
-    Ok(())
+    publish(slot, &outcome).await
 }
 
 async fn publish(slot: &SlotContext, outcome: &Outcome) -> Result<(), PublishError> {

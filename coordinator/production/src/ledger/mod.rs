@@ -16,6 +16,7 @@ mod growth_tests;
 #[cfg(test)]
 mod layout_tests;
 mod mount;
+mod order;
 #[cfg(test)]
 mod random_tests;
 mod reading;
@@ -25,6 +26,7 @@ mod resend_tests;
 pub mod retries;
 mod schema;
 mod state;
+mod stragglers;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -41,7 +43,7 @@ use retries::Policy;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use rustix::io::Errno;
 use schema::{LAYOUT, OLDEST};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -157,6 +159,8 @@ pub struct Ledger {
     exclusive: bool,
     /// Recipes that were returned for sending, by their numbers, with the attempt.
     offered: HashMap<i64, u32>,
+    /// Numbers of the recipes that were sent once more because their attempts were slow.
+    sent_twice: HashSet<i64>,
     /// The lock, which the operating system releases when the process ends, however it ends.
     _lock: Option<File>,
 }
@@ -182,8 +186,16 @@ impl Ledger {
     pub fn in_memory(production: &str, policy: Policy) -> Result<Ledger, LedgerError> {
         let path = PathBuf::from(":memory:");
         let connection = Connection::open_in_memory().map_err(|source| sqlite(&path, source))?;
-        Ledger { path, connection, policy, exclusive: true, offered: HashMap::new(), _lock: None }
-            .begin(production, now())
+        Ledger {
+            path,
+            connection,
+            policy,
+            exclusive: true,
+            offered: HashMap::new(),
+            sent_twice: HashSet::new(),
+            _lock: None,
+        }
+        .begin(production, now())
     }
 
     /// Opens the ledger of a production, or makes it. Only one process can have it at a time.
@@ -213,8 +225,15 @@ impl Ledger {
         }
         check_files(path)?;
         let connection = connect(path, exclusive).map_err(|source| sqlite(path, source))?;
-        let ledger =
-            Ledger { path: path.into(), connection, policy, exclusive, offered: HashMap::new(), _lock: Some(lock) };
+        let ledger = Ledger {
+            path: path.into(),
+            connection,
+            policy,
+            exclusive,
+            offered: HashMap::new(),
+            sent_twice: HashSet::new(),
+            _lock: Some(lock),
+        };
         ledger.begin(production, now())
     }
 
@@ -238,7 +257,7 @@ impl Ledger {
             return Err(LedgerError::Layout { path: path.into(), found });
         }
         let (path, policy, offered) = (path.into(), Policy::default(), HashMap::new());
-        Ok((Ledger { path, connection, policy, exclusive, offered, _lock: lock }, at_work))
+        Ok((Ledger { path, connection, policy, exclusive, offered, sent_twice: HashSet::new(), _lock: lock }, at_work))
     }
 
     fn begin(mut self, production: &str, now: i64) -> Result<Ledger, LedgerError> {

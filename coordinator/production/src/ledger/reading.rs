@@ -13,21 +13,8 @@ impl Ledger {
     /// # Errors
     /// Returns an error if the ledger cannot be read.
     pub fn due(&self, now: i64, limit: usize) -> Result<Vec<Due>, LedgerError> {
-        let read = || {
-            let mut statement = self.connection.prepare_cached(&due())?;
-            let rows = statement.query_map(params![now, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok(Due {
-                    number: row.get(0)?,
-                    id: row.get(1)?,
-                    attempt: row.get(2)?,
-                    alone: row.get(3)?,
-                    sha256: row.get(4)?,
-                    recipe: unpacked(row, 5)?,
-                })
-            })?;
-            rows.collect::<Result<_, _>>()
-        };
-        read().map_err(|e| self.fail(e))
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        due_rows(&self.connection, DUE, params![now, limit]).map_err(|e| self.fail(e))
     }
 
     /// Returns the number of rows that were changed since the ledger was opened.
@@ -137,11 +124,31 @@ impl Ledger {
     }
 }
 
-pub(super) fn due() -> String {
-    format!(
-        "SELECT recipe.number, id, attempt + 1, alone, sha256, {BODY} FROM recipe {BODIES}
-        WHERE listed = 1 AND state = 0 AND due <= ?1 ORDER BY due, recipe.number LIMIT ?2"
-    )
+/// Condition for the recipes that are due at a time, in their order, up to a number.
+pub(super) const DUE: &str = "listed = 1 AND state = 0 AND due <= ?1 ORDER BY due, rank, recipe.number LIMIT ?2";
+
+pub(super) fn due_query(condition: &str) -> String {
+    format!("SELECT recipe.number, id, attempt + 1, alone, sha256, {BODY} FROM recipe {BODIES} WHERE {condition}")
+}
+
+/// Returns the recipes that meet a condition, as they are to be sent next.
+pub(super) fn due_rows(
+    connection: &Connection,
+    condition: &'static str,
+    parameters: impl rusqlite::Params,
+) -> rusqlite::Result<Vec<Due>> {
+    let mut statement = connection.prepare_cached(&due_query(condition))?;
+    let rows = statement.query_map(parameters, |row| {
+        Ok(Due {
+            number: row.get(0)?,
+            id: row.get(1)?,
+            attempt: row.get(2)?,
+            alone: row.get(3)?,
+            sha256: row.get(4)?,
+            recipe: unpacked(row, 5)?,
+        })
+    })?;
+    rows.collect()
 }
 
 fn recipes() -> String {

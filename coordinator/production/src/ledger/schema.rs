@@ -13,7 +13,7 @@ pub(super) const OLDEST: i32 = 2;
 const TABLES: &str = "
 CREATE TABLE dataset (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE recipe (
-    number   INTEGER PRIMARY KEY,       -- order of sending
+    number   INTEGER PRIMARY KEY,       -- order of entering
     id       TEXT NOT NULL UNIQUE,
     granule  TEXT NOT NULL,
     dataset  INTEGER NOT NULL,
@@ -78,6 +78,11 @@ CREATE TABLE sample (
     recipe   BLOB NOT NULL              -- JSON
 ) STRICT;
 ALTER TABLE body ADD COLUMN sample INTEGER; -- with which it is packed, see body.rs
+ALTER TABLE recipe ADD COLUMN rank INTEGER NOT NULL DEFAULT 0; -- recipes of a lower one are sent first, see order.rs
+ALTER TABLE recipe ADD COLUMN inputs INTEGER NOT NULL DEFAULT 0; -- digest of the names of its inputs; 0: none
+CREATE INDEX by_inputs ON recipe (inputs) WHERE state = 0 AND attempt = 0;
+DROP INDEX by_state;
+CREATE INDEX by_state ON recipe (listed, state, due, rank, number);
 CREATE INDEX by_reason ON recipe (listed, state, due, number) WHERE reason IS NOT NULL;
 ALTER TABLE recipe ADD COLUMN spent INTEGER -- ms that were taken to make it
     AS (iif(already = 0, CAST(1000 * max(0, min(seconds, 1e6)) AS INTEGER), 0)) VIRTUAL;

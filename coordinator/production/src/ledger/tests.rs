@@ -1,7 +1,7 @@
 //! Tests of the ledger: its records, and its decisions.
 #![allow(clippy::unwrap_used)]
 
-use super::reading::{NEXT, UNDER_WAY, due};
+use super::reading::{DUE, NEXT, UNDER_WAY, due_query};
 use super::retries::Policy;
 use super::view::UNFINISHED;
 use super::{Ledger, LedgerError, LedgerEvent, RecipeState, View};
@@ -460,7 +460,7 @@ fn task_messages_of_a_queue_that_is_gone_are_sent_again_and_whoever_ended_in_ord
 #[test]
 fn questions_of_every_round_are_answered_by_the_index() {
     let ledger = listed(&recipes());
-    for query in [&due(), NEXT, UNDER_WAY, UNFINISHED] {
+    for query in [&due_query(DUE), NEXT, UNDER_WAY, UNFINISHED] {
         let mut statement = ledger.connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
         let parameters = vec![1; statement.parameter_count()];
         let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
@@ -545,6 +545,7 @@ fn an_exclusive_ledger_is_nobody_elses() {
         policy: POLICY,
         exclusive: true,
         offered: std::collections::HashMap::new(),
+        sent_twice: std::collections::HashSet::new(),
         _lock: None,
     };
     ledger.set_fact("x", Some("y")).unwrap();

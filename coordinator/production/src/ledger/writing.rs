@@ -4,6 +4,7 @@
 //! under way, so it counts once; a granule that exists at its destination always counts.
 
 use super::body::Packer;
+use super::order::{inputs, rank};
 use super::recipe_row::{DONE, NO_WORKER, RecipeRow, kind};
 use super::retries::{Policy, Verdict};
 use super::state::{LedgerEvent, MadeGranule, RecipeState, Settled};
@@ -94,9 +95,9 @@ impl Ledger {
                     .optional()?;
                 let number: i64 = match known {
                     None => {
-                        let insert = "INSERT INTO recipe (id, granule, dataset, listed, state, due, reason)
-                                      VALUES (?1, ?2, ?3, 1, ?4, 0, ?5)";
-                        let row = params![plan.id, recipe.granule, dataset, state as i64, reason];
+                        let insert = "INSERT INTO recipe (id, granule, dataset, listed, state, due, reason, rank, inputs)
+                                      VALUES (?1, ?2, ?3, 1, ?4, 0, ?5, ?6, ?7)";
+                        let row = params![plan.id, recipe.granule, dataset, state as i64, reason, rank(recipe), inputs(recipe)];
                         transaction.prepare_cached(insert)?.execute(row)?;
                         transaction.last_insert_rowid()
                     }

@@ -38,18 +38,44 @@ pub(super) const TARGET: &str = module_path!();
 /// ones are left out, since anyone may send them and every further message would carry them.
 const MAX_STATE: usize = 512;
 
-/// Makes the span of publishing a task message, which begins an attempt, and adds its context to the message.
-pub fn publish_task(to: &Destination, production: &str, attempt: u32, message: &mut Message) -> Span {
+/// Makes the span of publishing a task message, which begins an attempt of a recipe, and adds its context to the
+/// message. `member` is the position of the task message in its group, `id` and `attempt` are those of the recipe.
+pub fn publish_task(
+    to: &Destination,
+    production: &str,
+    member: usize,
+    (id, attempt): (&str, u32),
+    message: &mut Message,
+) -> Span {
     let none = Context::new().attach();
-    let span = producer(to, message);
+    let mut own = Message { message_id: id.into(), body: message.body.clone(), ..Message::default() };
+    let span = producer(to, &own);
     if !span.is_disabled() {
         span.record("edp.attempt", attempt);
-        NEXT.set(Some(recipe_trace(production, &message.message_id)));
-        inject(&span, message);
+        NEXT.set(Some(recipe_trace(production, id)));
+        inject(&span, &mut own);
         NEXT.set(None);
+        message.headers.extend(own.headers.into_iter().map(|(name, value)| (of_member(&name, member), value)));
     }
     drop(none);
     span
+}
+
+/// Returns the name of a header of one member of a group. The first member has the headers themselves.
+fn of_member(name: &str, member: usize) -> String {
+    if member == 0 { name.to_owned() } else { format!("{name}-{member}") }
+}
+
+/// Makes the span of processing a task message, which is called `process`, for the recipe with this id at this position
+/// of its group.
+pub fn process_task(from: &Destination, message: &Message, redelivered: bool, member: usize, id: &str) -> Span {
+    if member == 0 {
+        return consume("process", from, message, redelivered);
+    }
+    let header = |name: &str| Some((name.to_owned(), message.headers.get(&of_member(name, member))?.clone()));
+    let headers = ["traceparent", "tracestate"].into_iter().filter_map(header).collect();
+    let own = Message { message_id: id.into(), body: message.body.clone(), headers, ..Message::default() };
+    consume("process", from, &own, redelivered)
 }
 
 /// Makes the span of publishing an outcome, below the current span, and adds its context to the message.

@@ -7,6 +7,7 @@ use crate::digest_cache::DigestCache;
 use crate::granule_locks::GranuleLocks;
 use crate::grid::{HorizontalPoint, Mask};
 use crate::resources::{Cache, Resources};
+use crate::shared_objects::SharedObjects;
 use edp_protocol::Frequency;
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe::{Plan, Recipe};
@@ -39,6 +40,7 @@ pub(super) struct Assembly<'a> {
     pub(super) stores: &'a Stores,
     pub(super) digest_cache: &'a DigestCache,
     pub(super) mean_locks: &'a GranuleLocks,
+    pub(super) shared_objects: &'a SharedObjects,
     /// Memory in bytes that may be taken in addition to the resources.
     pub(super) memory: u64,
     /// Name of the worker.
@@ -68,6 +70,7 @@ impl<'a> Assembly<'a> {
             stores,
             digest_cache,
             mean_locks: cache.mean_locks(),
+            shared_objects: cache.shared_objects(),
             memory,
             worker,
             cancel,

@@ -4,12 +4,12 @@
 use super::assembly::Assembly;
 use super::error::MakeError;
 use super::remote::Remote;
-use super::remote::wanted_tag;
 use super::source::{Input, InputDataFile, Record};
 use super::stages::Stage;
 use crate::grid::HorizontalPoint;
 use crate::mds::compact::{self, TILES};
 use crate::mds::{Header, MdsError, MdsFile, PiecedArray, UncoveredCells, describe_gaps, is_field};
+use crate::shared_objects::{ObjectContent, wanted_tag};
 use edp_files::ReadAt;
 use edp_protocol::calendar::{self, TimeComparison};
 use edp_protocol::name::{ResultName, base_name, split_period};
@@ -67,7 +67,7 @@ struct StepAccess<'a, 'r> {
 
 impl RecordAccess for StepAccess<'_, '_> {
     fn header(&mut self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
-        self.assembly.open_file(path, crate::mds::MAX_HEADER as u64)
+        self.assembly.open_header(path)
     }
 
     fn data(&mut self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
@@ -275,21 +275,45 @@ impl Assembly<'_> {
         if !location.is_remote() {
             return self.open_file(path, u64::MAX);
         }
+        let remote = self.remote(path, location)?;
+        remotes.push(remote.clone());
+        Ok(Box::new(remote))
+    }
+
+    /// Opens a header. An object on S3 is fetched once for all variables, and for all recipes of a group.
+    fn open_header(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
+        const LIMIT: u64 = crate::mds::MAX_HEADER as u64;
+        let location = path.parse::<Location>()?;
+        if !location.is_remote() {
+            return self.open_file(path, LIMIT);
+        }
+        let remote = self.remote(path, location)?;
+        if remote.size() > LIMIT {
+            return self.open_file(path, LIMIT); // which refuses it
+        }
+        remote.fetch(self.stores, self.stages)?;
+        Ok(Box::new(remote))
+    }
+
+    /// Returns the access to an object, which the variables of this recipe share, and the recipes of its group.
+    fn remote(&self, path: &str, location: Location) -> Result<Remote, MakeError> {
         let known = || self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
         let earlier = known().get(path).cloned();
         let remote = match (earlier, self.planned(path)?) {
             (Some(remote), _) => remote,
-            (None, Some(version)) => Remote::new(path, location, version),
+            (None, Some(version)) => {
+                let shared = self.shared_objects.content(path, version);
+                Remote::new(path, location, version, shared.unwrap_or_default())
+            }
             (None, None) => {
                 let missing = || MakeError::Input { path: path.into(), source: io::ErrorKind::NotFound.into() };
                 let head = self.stores.head(&location)?.ok_or_else(missing)?;
-                Remote::new(path, location, &Version::of_object(head.size, head.etag))
+                let version = Version::of_object(head.size, head.etag);
+                Remote::new(path, location, &version, ObjectContent::default())
             }
         };
         // Others may have opened it meanwhile: all share what the first of them fetches.
-        let remote = known().entry(path.to_owned()).or_insert(remote).clone();
-        remotes.push(remote.clone());
-        Ok(Box::new(remote))
+        Ok(known().entry(path.to_owned()).or_insert(remote).clone())
     }
 
     /// Opens a file. An object of at most `limit` bytes is fetched at once.

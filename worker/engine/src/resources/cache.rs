@@ -6,6 +6,7 @@ use super::verdicts::Verdicts;
 use super::{ModelGrid, ResourceError, Resources, Target, Texts};
 use crate::digest_cache::DigestCache;
 use crate::granule_locks::GranuleLocks;
+use crate::shared_objects::SharedObjects;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, GridKind};
 use edp_store::Stores;
@@ -49,6 +50,7 @@ pub struct Cache {
     digest_cache: DigestCache,
     verdicts: Verdicts,
     mean_locks: GranuleLocks,
+    shared_objects: Arc<SharedObjects>,
     texts: LoadOnce<[Digest; 2], Arc<Texts>, ResourceError>,
     grids: LoadOnce<Digest, Arc<ModelGrid>, ResourceError>,
     /// The levels of mapping factors are read when they are needed, from the place that the recipe names; so the place
@@ -80,6 +82,7 @@ impl Cache {
             digest_cache: DigestCache::default(),
             verdicts: Verdicts::default(),
             mean_locks: GranuleLocks::default(),
+            shared_objects: Arc::default(),
             texts: LoadOnce::new(Limit { count: KEPT, bytes: usize::MAX, size: |_| 0 }),
             grids: LoadOnce::new(Limit { count: KEPT, bytes: bytes(memory.grid), size: |grid| grid.bytes() }),
             targets: LoadOnce::new(Limit {
@@ -103,6 +106,11 @@ impl Cache {
     /// Returns the locks that let only one slot make a mean.
     pub(crate) fn mean_locks(&self) -> &GranuleLocks {
         &self.mean_locks
+    }
+
+    /// Returns the objects on S3 that the recipes of a group share.
+    pub fn shared_objects(&self) -> &Arc<SharedObjects> {
+        &self.shared_objects
     }
 
     /// Returns the resources of a recipe. A missing resource is loaded by the first thread that asks for it, and is
