@@ -29,6 +29,10 @@ pub const UNFIT_HEADER: &str = "edp-unfit";
 /// Header of an outcome: the number of job slots of its worker.
 pub const SLOTS_HEADER: &str = "edp-slots";
 
+/// Header of an outcome: the largest number of task messages in a group that its worker takes. Workers of earlier
+/// releases do not state it, and refuse groups.
+pub const GROUPS_HEADER: &str = "edp-groups";
+
 /// Content type of a bare recipe.
 pub const JSON: &str = "application/json";
 

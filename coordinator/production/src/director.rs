@@ -14,7 +14,7 @@ use super::ledger::retries::Policy;
 use super::ledger::{self, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::monitor::ProductionMonitor;
-use super::outcomes::Outcomes;
+use super::outcomes::{BATCHES, Outcomes};
 use super::publishing::Publishing;
 use super::report::EntryState;
 use super::sources::{SourceInspector, Witnesses};
@@ -157,12 +157,16 @@ pub async fn drive(
     }
 }
 
+/// Number of outcomes that the coordinator has received and not acknowledged at most: those of the batches whose granules
+/// are looked for, and of two more.
+const PREFETCH: u16 = ((BATCHES + 2) * BATCH) as u16;
+
 /// Declares the queues, and consumes those of outcomes and of dead letters. The second value tells whether nothing is in
 /// the queues, and no worker has a task message.
 async fn consume(link: &Link) -> Result<([Consumer; 2], bool), QueueError> {
     link.declare().await?;
     let outcomes = link.depth(Queue::Results).await?;
-    let results = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
+    let results = link.consumer(Queue::Results, PREFETCH).await?;
     let dead = link.consumer(Queue::Dead, DEAD).await?;
     let depth = link.depth(Queue::Recipes).await?;
     metrics().depth(&link.destination(Queue::Recipes).name, depth);

@@ -1,6 +1,6 @@
 //! The actor that consumes outcomes: it has them written into the ledger, and only then acknowledges them.
 
-use super::announcements::Announcements;
+use super::announcements::{AnnouncedSlots, Announcements};
 use super::arrivals::{Arrival, ArrivalCheck, Arrivals};
 use super::drive_options::{BATCH, BUILD, DriveError};
 use super::ledger::{self, Claim, LedgerEvent, Settled};
@@ -12,7 +12,7 @@ use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::MEAN_ENDING;
 use edp_protocol::text::shortened;
-use edp_protocol::wire::{self, Failed, Outcome, SLOTS_HEADER, TaskGroup, TaskMessage};
+use edp_protocol::wire::{self, Failed, GROUPS_HEADER, Outcome, SLOTS_HEADER, TaskGroup, TaskMessage};
 use edp_queue::topology::DELIVERY_LIMIT;
 use edp_queue::{Consumer, DeadLetterReason, Delivery, Destination, Message};
 use std::collections::{BTreeSet, VecDeque};
@@ -30,7 +30,7 @@ const GATHER: Duration = Duration::from_millis(20);
 const BATCH_BYTES: usize = 16 << 20;
 
 /// Number of batches whose granules are looked for at the same time, since a store takes some time for each.
-const BATCHES: usize = 8;
+pub(super) const BATCHES: usize = 8;
 
 /// Time without an outcome after which none is waited for any more at the end of a production whose queues are in this
 /// process: what remained in such a queue would be lost. Outcomes in a broker's queue stay there for the next
@@ -160,9 +160,9 @@ impl Outcomes {
         let mut events = Vec::with_capacity(counted.len());
         for one in counted {
             events.push(match one.content {
-                MessageContent::Outcome { outcome, slots } => {
-                    if let Some(slots) = slots.filter(|_| !one.reported_before) {
-                        self.announcements.hear(&outcome, slots);
+                MessageContent::Outcome { outcome, announced } => {
+                    if let Some(announced) = announced.filter(|_| !one.reported_before) {
+                        self.announcements.hear(&outcome, announced);
                     }
                     let outcome = self.examined(outcome, one.reported_before).await?;
                     trace::ended(&one.span, outcome.event.ended());
@@ -204,7 +204,7 @@ impl Outcomes {
                 };
                 let content = |task: TaskMessage| match policy.clone() {
                     Some(reason) => MessageContent::Dropped { id: task.recipe_id, attempt: task.attempt, reason },
-                    None => MessageContent::Outcome { outcome: dead(task), slots: None },
+                    None => MessageContent::Outcome { outcome: dead(task), announced: None },
                 };
                 return group.tasks.into_iter().map(content).collect();
             }
@@ -213,7 +213,8 @@ impl Outcomes {
         span.record("edp.worker", &outcome.worker);
         // A worker of an earlier release does not state its slots, and does not make the window larger.
         let slots = message.headers.get(SLOTS_HEADER).and_then(|slots| slots.parse().ok()).unwrap_or(0);
-        vec![MessageContent::Outcome { outcome, slots: Some(slots) }]
+        let takes_groups = message.headers.contains_key(GROUPS_HEADER);
+        vec![MessageContent::Outcome { outcome, announced: Some(AnnouncedSlots { slots, takes_groups }) }]
     }
 
     /// Returns the messages that count: they are about a recipe that the production has, and an attempt that was
@@ -387,8 +388,8 @@ enum MessageContent {
     Outcome {
         /// The outcome.
         outcome: Outcome,
-        /// Number of job slots of the worker; `None` if the outcome is not from a worker.
-        slots: Option<u32>,
+        /// The job slots of the worker; `None` if the outcome is not from a worker.
+        announced: Option<AnnouncedSlots>,
     },
     /// A policy of the broker has dropped a task message.
     Dropped { id: String, attempt: u32, reason: String },

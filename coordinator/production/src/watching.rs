@@ -7,6 +7,7 @@ use super::announcements::Announcements;
 use super::drive_options::{DriveError, DriveOptions};
 use super::ledger::{self, Settled};
 use super::ledger_handle::LedgerHandle;
+use edp_program::settings::TaskGrouping;
 use edp_program::telemetry::metrics::metrics;
 use edp_queue::{Link, LinkState, Queue, QueueDepth, QueueError};
 use std::time::{Duration, Instant};
@@ -127,6 +128,7 @@ impl Watch {
         let consumers = depth.consumers.saturating_sub(self.trial.len() as u64);
         let depth = QueueDepth { consumers, ..depth };
         metrics().depth(&self.link.destination(Queue::Recipes).name, depth);
+        self.announcements.count(consumers);
         // After a restart of the broker, workers come back one after the other.
         let is_less = consumers < announced.workers as u64;
         if self.fewer.lasts(is_less, FEWER, Instant::now()) {
@@ -165,9 +167,11 @@ impl Watch {
     async fn resend(&self, sent: Duration, why: &str) -> Result<(), DriveError> {
         // If the queue is gone, so are the task messages that a worker keeps until it has nothing else to do.
         let (sent, solitary) = (i64::try_from(sent.as_millis()).unwrap_or(i64::MAX), sent.is_zero());
+        let in_groups = !solitary && self.plan.group != TaskGrouping::Never;
         let resend = move |ledger: &mut ledger::Ledger| {
             let now = ledger::now();
-            ledger.resend(now.saturating_sub(sent), solitary, now)
+            let before = now.saturating_sub(sent);
+            if in_groups { ledger.resend_groups(before, now) } else { ledger.resend(before, solitary, now) }
         };
         let tasks = self.ledger.ask(resend).await?;
         if tasks > 0 {

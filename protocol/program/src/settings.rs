@@ -108,7 +108,7 @@ edp_protocol::settings! {
         /// ... once this number of recipes is settled (`--failure-sample`).
         pub failure_sample: u64 = 100;
         /// As `--group`: recipes that are sent to one worker together if they read the same inputs: those whose model
-        /// output is on S3, any, or none.
+        /// output is on S3, once all workers are known to take such groups; any; or none.
         pub group: TaskGrouping = TaskGrouping::S3, default "`s3`", limits "`s3`, `always` or `never`";
         /// Time between copies of the ledger to the destination; 0: none are made.
         pub snapshot: u32 = 600, unit "s";

@@ -1,4 +1,4 @@
-//! DirectoryListing of directories of this machine.
+//! Listing of directories of this machine.
 
 use edp_files::{at_once, regular};
 use std::collections::HashMap;

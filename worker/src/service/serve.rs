@@ -28,7 +28,8 @@ use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{
-    self, BUILD_HEADER, Done, Failed, Outcome, SLOTS_HEADER, TaskEvent, TaskGroup, TaskMessage, UNFIT_HEADER,
+    self, BUILD_HEADER, Done, Failed, GROUPS_HEADER, MAX_GROUP, Outcome, SLOTS_HEADER, TaskEvent, TaskGroup,
+    TaskMessage, UNFIT_HEADER,
 };
 use edp_queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use std::future::Future;
@@ -90,6 +91,8 @@ struct SlotContext {
     /// Names of the queues of task messages and of outcomes in traces.
     names: Arc<[Destination; 2]>,
     build: Arc<str>,
+    /// Cancelled when the worker begins to drain.
+    draining: CancellationToken,
     /// Cancelled when the grace period is over.
     cancel: CancellationToken,
     fitness: Arc<Fitness>,
@@ -117,6 +120,7 @@ pub async fn serve(
         results: link.publisher(Queue::Results, 4 * slots),
         names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
         build: edp_engine::libraries::fingerprint().into(),
+        draining: CancellationToken::new(),
         cancel: CancellationToken::new(),
         fitness: Arc::default(),
         service,
@@ -212,7 +216,8 @@ fn read(delivery: &Delivery) -> Result<Vec<IdentifiedTask>, wire::WireError> {
 }
 
 /// Processes the task messages of a delivery one after the other, and acknowledges it after the last outcome. Inputs on
-/// S3 that several of them read are fetched once. Once nothing can be made here, the others are returned.
+/// S3 that several of them read are fetched once, unless further processes make the granules. Once nothing can be made
+/// here, or the worker drains, the others are returned.
 async fn process_all(slot: SlotContext, delivery: Delivery, tasks: Vec<IdentifiedTask>) -> SlotEnd {
     let mut objects = {
         let worker = &slot.service.worker;
@@ -226,7 +231,9 @@ async fn process_all(slot: SlotContext, delivery: Delivery, tasks: Vec<Identifie
         let span = trace::process_task(from, &delivery.message, delivery.redelivered, member, id);
         span.record("edp.attempt", identified.task.attempt);
         end = match end {
-            SlotEnd::Settled => process(&slot, &delivery, identified).instrument(span).await,
+            SlotEnd::Settled if member == 0 || !slot.draining.is_cancelled() => {
+                process(&slot, &delivery, identified).instrument(span).await
+            }
             ended => match return_task(&slot, &identified.task).instrument(span).await {
                 Ok(()) => ended,
                 Err(error) => SlotEnd::Cut(error),
@@ -245,6 +252,7 @@ const SHARED: u64 = 4;
 
 /// Takes no more task messages, and waits for those under way. What does not end within the grace period is returned.
 async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotEnd>, grace: Duration) {
+    slot.draining.cancel();
     tasks.stop().await;
     let ends = async {
         while busy.join_next().await.is_some() {
@@ -430,6 +438,7 @@ async fn publish(slot: &SlotContext, outcome: &Outcome) -> Result<(), PublishErr
     };
     let mut message = Message::new(body, wire::CONTENT_TYPE, &outcome.recipe_id);
     message.headers.insert(SLOTS_HEADER.into(), slot.service.worker.slots.to_string());
+    message.headers.insert(GROUPS_HEADER.into(), MAX_GROUP.to_string());
     let span = trace::publish_outcome(&slot.names[1], &outcome.event, &mut message);
     slot.results.publish(message).instrument(span).await
 }

@@ -14,6 +14,9 @@ use jiff::civil::{Date, DateTime};
 use rusqlite::params;
 use std::collections::HashSet;
 
+/// Number of mates from which on no more are looked for, so that the window is not exceeded by much.
+const MATES: usize = 256;
+
 /// Number of bits of the rank for the size.
 const SIZE: u32 = 6;
 
@@ -57,6 +60,9 @@ impl Ledger {
                 ORDER BY recipe.number LIMIT ?3";
             let mut mates = Vec::new();
             for number in taken {
+                if mates.len() >= MATES {
+                    break;
+                }
                 let row = params![now, number, i64::try_from(MAX_GROUP).unwrap_or(i64::MAX)];
                 let found = due_rows(&self.connection, condition, row)?;
                 mates.extend(found.into_iter().filter(|due| known.insert(due.number)));

@@ -41,6 +41,22 @@ fn what_one_worker_does_not_find_another_is_asked_for() {
     assert!(settled[0].state == RecipeState::Failed && reason.contains(one) && reason.contains(other), "{reason}");
 }
 
+/// The members of a task group are begun one after the other.
+#[test]
+fn one_that_waits_behind_another_of_its_group_is_not_lost() {
+    let recipes = recipes();
+    let mut ledger = listed(&recipes);
+    send(&mut ledger, 0);
+    let count = recipes.len();
+    // The first one, which reads the same as the third, is begun; of the others nothing is known.
+    ledger.write(&[started(&recipes[0], 1, "w")], 1).unwrap();
+    assert_eq!(ledger.resend_groups(1, 2).unwrap(), count - 2);
+    let again: Vec<i64> = ledger.due(2, 100).unwrap().iter().map(|due| due.number).collect();
+    assert!(!again.contains(&1) && !again.contains(&3), "{again:?}");
+    // If the queue itself was lost, so are all that are not begun.
+    assert_eq!(ledger.resend(1, true, 3).unwrap(), 1);
+}
+
 #[test]
 fn a_worker_alone_is_asked_three_times_over_the_back_off() {
     let recipes = recipes();

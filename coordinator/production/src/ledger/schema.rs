@@ -80,7 +80,7 @@ CREATE TABLE sample (
 ALTER TABLE body ADD COLUMN sample INTEGER; -- with which it is packed, see body.rs
 ALTER TABLE recipe ADD COLUMN rank INTEGER NOT NULL DEFAULT 0; -- recipes of a lower one are sent first, see order.rs
 ALTER TABLE recipe ADD COLUMN inputs INTEGER NOT NULL DEFAULT 0; -- digest of the names of its inputs; 0: none
-CREATE INDEX by_inputs ON recipe (inputs) WHERE state = 0 AND attempt = 0;
+CREATE INDEX by_inputs ON recipe (inputs, state);
 DROP INDEX by_state;
 CREATE INDEX by_state ON recipe (listed, state, due, rank, number);
 CREATE INDEX by_reason ON recipe (listed, state, due, number) WHERE reason IS NOT NULL;

@@ -35,6 +35,12 @@ const EXPIRED: usize = 1000;
 const UNBEGUN: &str = "NOT EXISTS
     (SELECT 1 FROM attempt WHERE attempt.number = recipe.number AND attempt.attempt = recipe.attempt)";
 
+/// Condition: another recipe that reads the same inputs is being made, so that this one may be waiting behind it in its
+/// task group.
+const WITH_MATE: &str = "(inputs != 0 AND EXISTS
+    (SELECT 1 FROM recipe AS mate JOIN attempt ON attempt.number = mate.number AND attempt.attempt = mate.attempt
+     WHERE mate.inputs = recipe.inputs AND mate.state = 1 AND mate.number != recipe.number))";
+
 /// Resets a recipe: nothing earlier counts any more, not even if it is reported again.
 const RESET: &str = "UPDATE recipe SET state = 0, due = 0, failures = 0, alone = 0, base = attempt, reason = NULL";
 
@@ -193,14 +199,28 @@ impl Ledger {
     /// # Errors
     /// Returns an error if the ledger cannot be written.
     pub(crate) fn resend(&mut self, sent_before: i64, solitary: bool, now: i64) -> Result<usize, LedgerError> {
+        let condition = if solitary { "1" } else { "alone = 0" };
+        self.resend_where(condition, sent_before, now)
+    }
+
+    /// Does the same where recipes travel in groups. One whose task group is being made may be with a worker that has not
+    /// begun it yet, and is left out, too.
+    ///
+    /// # Errors
+    /// Returns an error if the ledger cannot be written.
+    pub(crate) fn resend_groups(&mut self, sent_before: i64, now: i64) -> Result<usize, LedgerError> {
+        self.resend_where(&format!("alone = 0 AND NOT {WITH_MATE}"), sent_before, now)
+    }
+
+    fn resend_where(&mut self, condition: &str, sent_before: i64, now: i64) -> Result<usize, LedgerError> {
         self.transact(|transaction, policy| {
             // A lease begins when the task message is sent.
             let due = sent_before.saturating_add(millis(policy.lease));
             let update = format!(
                 "UPDATE recipe SET state = 0, due = ?1
-                WHERE listed = 1 AND state = 1 AND due <= ?2 AND (alone = 0 OR ?3) AND {UNBEGUN}"
+                WHERE listed = 1 AND state = 1 AND due <= ?2 AND {condition} AND {UNBEGUN}"
             );
-            transaction.prepare_cached(&update)?.execute(params![now, due, solitary])
+            transaction.prepare_cached(&update)?.execute(params![now, due])
         })
     }
 

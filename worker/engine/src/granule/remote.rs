@@ -60,7 +60,12 @@ impl Remote {
         }
         let pass = CancellableReader { file: &*object, at: 0, size: self.size, stop: &[] };
         let (digest, _) = stages.time(Stage::Hash, self.size, || Digest::of_reader(pass)).map_err(fail)?;
-        let _ = self.content.digest.set(digest); // when fetched again, it is the same version
+        // It may be fetched again after it was released, and without a tag nothing else shows that it was replaced.
+        let first = self.content.digest.get_or_init(|| digest.clone());
+        if *first != digest {
+            let difference = format!("has the SHA-256 {digest}, but had {first} a moment ago");
+            return Err(MakeError::InputChanged { path: self.path.clone(), difference });
+        }
         fetched.set(object);
         Ok(())
     }
