@@ -254,7 +254,7 @@ impl<'a> Verifier<'a> {
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
         // Checking an object mostly waits for an answer; an object that is read is in memory as a whole.
-        let at_once = if check.depth == InspectionDepth::Structure || check.read { 2 } else { 16 };
+        let at_once = if check.depth == InspectionDepth::Structure || check.read { 2 } else { 64 };
         for (places, threads) in [(files, cores), (objects, at_once)] {
             for (at, looked) in look_at_all(&places, threads, recipes, check, stores) {
                 looks[at] = Some(looked);

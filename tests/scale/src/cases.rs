@@ -19,14 +19,14 @@ pub(crate) struct ReleaseCase {
     pub(crate) grouped: bool,
     pub(crate) second_copies: bool,
     /// Sets of changed figures, which count together.
-    pub(crate) changes: [Changes; 3],
+    pub(crate) changes: [Changes; 2],
 }
 
-/// A refused request is asked for again until it is accepted.
-pub(crate) const PATIENT: Changes = &[("tries", 100.0)];
+/// The coordinator looks for the granules of one batch after the other, with 16 requests at once.
+pub(crate) const ONE_BATCH: Changes = &[("looks_at_once", 16.0), ("batches_at_once", 1.0)];
 
-/// The coordinator looks for granules of several batches at once.
-pub(crate) const LOOKING: Changes = &[("tries", 100.0), ("looks_at_once", 64.0), ("batches_at_once", 8.0)];
+/// A refusal is an error as others are: a short pause, and as many calls as before.
+pub(crate) const SHORT_PAUSES: Changes = &[("slow_pause", 0.2), ("least_calls", 64.0)];
 
 /// An input of up to 32 MiB is read by one request as well.
 pub(crate) const WHOLE: Changes = &[("part", 33.5)];
@@ -40,12 +40,17 @@ pub(crate) const SLOTS: [u32; 7] = [16, 100, 200, 400, 1000, 2000, 5000];
 impl ReleaseCase {
     /// The programs as they are.
     pub(crate) const fn usual(slots: u32) -> ReleaseCase {
-        ReleaseCase { slots, order: ListOrder::List, grouped: false, second_copies: false, changes: [&[]; 3] }
+        ReleaseCase { slots, order: ListOrder::ByTime, grouped: true, second_copies: true, changes: [&[]; 2] }
     }
 
-    /// The same without the limits of the coordinator and of one partition.
+    /// The same with other figures.
+    pub(crate) const fn with(self, changes: Changes) -> ReleaseCase {
+        ReleaseCase { changes: [self.changes[0], changes], ..self }
+    }
+
+    /// The programs with buckets that have enough partitions.
     pub(crate) const fn free(slots: u32) -> ReleaseCase {
-        ReleaseCase { changes: [LOOKING, PARTITIONS, &[]], ..ReleaseCase::usual(slots) }
+        ReleaseCase { changes: [PARTITIONS, &[]], ..ReleaseCase::usual(slots) }
     }
 
     pub(crate) fn costs(&self) -> Costs {

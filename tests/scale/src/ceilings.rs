@@ -38,15 +38,16 @@ pub struct ReleaseMeans {
 impl ReleaseMeans {
     /// The means with these figures.
     pub fn new(costs: &Costs, grouped: bool) -> ReleaseMeans {
-        let kinds = kinds(costs, grouped);
+        let kinds: Vec<TaskKind> =
+            kinds(costs, grouped).into_iter().map(|kind| if kind.rides { kind.riding(costs) } else { kind }).collect();
         let sum =
             |of: &dyn Fn(&TaskKind) -> f64| -> f64 { kinds.iter().map(|kind| of(kind) * f64::from(kind.count)).sum() };
-        let granules = sum(&|kind| f64::from(kind.granules));
+        let granules = sum(&|_| 1.0);
         // A task that is slow occupies its slot for longer.
         let least = costs.slowest * 0.3;
         let slowness = 1.0 + costs.stragglers / 100.0 * ((costs.slowest + least) / 2.0 - 1.0);
         ReleaseMeans {
-            tasks: sum(&|_| 1.0) / granules,
+            tasks: sum(&|kind| f64::from(u8::from(!kind.rides))) / granules,
             gets: sum(&|kind| f64::from(kind.gets(costs))) / granules,
             read: sum(&TaskKind::read) / granules,
             written: sum(&|kind| kind.written) / granules,
@@ -62,25 +63,26 @@ pub fn ceilings(costs: &Costs, grouped: bool) -> Vec<Ceiling> {
     let means = ReleaseMeans::new(costs, grouped);
     let batch = costs.batch as usize;
     let (looked, written) = (full_look(costs), transaction(costs, batch));
-    let done = costs.batch / 2.0 / means.tasks;
-    let looked = looked * done / (costs.batch / 2.0);
-    let messages = 3.0 * means.tasks;
+    let done = costs.batch / 2.0;
+    let calls = costs.looks_at_once / (costs.get_latency / 1000.0 * mean_latency());
+    // One message with the task and two outcomes; the ledger has three events for each granule.
+    let messages = means.tasks + 2.0;
     let partitions = costs.partitions;
     let mut all = vec![
         Ceiling {
             resource: "outcomes",
-            rate: done * costs.batches_at_once / (looked + written),
+            rate: (done * costs.batches_at_once / (looked + written)).min(calls),
             because: format!(
-                "{done:.0} granules of a full batch are looked for in {:.0} ms, {} at once, and the batch is written in \
-                 {:.0} ms; {}",
+                "{done:.0} granules of a full batch are looked for in {:.0} ms, and the batch is written in {:.0} ms; {}; \
+                 {} requests at once allow {calls:.0} granules a second",
                 looked * 1000.0,
-                costs.looks_at_once,
                 written * 1000.0,
                 if costs.batches_at_once > 1.0 {
                     format!("{} batches at once", costs.batches_at_once)
                 } else {
                     "one batch after the other".into()
-                }
+                },
+                costs.looks_at_once
             ),
         },
         Ceiling {
@@ -100,8 +102,8 @@ pub fn ceilings(costs: &Costs, grouped: bool) -> Vec<Ceiling> {
         },
         Ceiling {
             resource: "ledger",
-            rate: batch as f64 / (messages * written),
-            because: format!("{messages:.1} messages for a granule, each {} µs", costs.ledger_event),
+            rate: batch as f64 / (3.0 * written),
+            because: format!("3 events for a granule, each {} µs", costs.ledger_event),
         },
         Ceiling {
             resource: "broker",

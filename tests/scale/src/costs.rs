@@ -109,15 +109,17 @@ figures! {
     partitions: 1.0, "", Assumed, "partitions of each of the two buckets, over which directories are spread: S3 makes more than one of them only under load that lasts";
     burst: 1.0, "s", Assumed, "time for which S3 accepts saved-up requests at once";
     tries: 5.0, "", Code, "tries of a request (`store.s3.attempts`)";
-    pause: 0.2, "s", Code, "pause before the second try; it is doubled for each further one, and half of it is random";
+    slow_pause: 1.0, "s", Code, "pause after a refusal (`SLOW_PAUSE` in `protocol/s3/src/link.rs`); it is doubled for each further one, and half of it is random";
+    calls: 64.0, "", Code, "simultaneous calls of a process (`MOST` in `protocol/s3/src/pace.rs`)";
+    least_calls: 1.0, "", Code, "calls below which that number is not halved after refusals (`slow_down` there)";
     window: 1000.0, "", Code, "least window (`queue.window`)";
     window_per_slot: 4.0, "", Code, "window for each announced slot (`FOR_EACH_SLOT` in `coordinator/production/src/drive_options.rs`)";
     window_most: 20000.0, "", Code, "largest window for slots (`MOST_FOR_SLOTS` there)";
     batch: 256.0, "", Code, "messages that are published, or written into the ledger, together (`BATCH` there)";
     gather: 20.0, "ms", Code, "time for which the first outcome of a batch waits for others (`GATHER` in `coordinator/production/src/outcomes.rs`)";
-    batches_at_once: 1.0, "", Code, "batches of outcomes that are looked at or written at once (`Outcomes::run` there)";
-    looks_at_once: 16.0, "", Code, "HEAD requests of the coordinator at once, for granules that are reported as done (`AT_ONCE` in `coordinator/production/src/arrivals.rs`)";
-    verify_at_once: 16.0, "", Code, "HEAD requests at once of the final verification (`coordinator/production/src/verify.rs`)";
+    batches_at_once: 8.0, "", Code, "batches of outcomes whose granules are looked for at once (`BATCHES` there)";
+    looks_at_once: 64.0, "", Code, "HEAD requests of the coordinator at once, of all batches, for granules that are reported as done (`AT_ONCE` in `coordinator/production/src/arrivals.rs`)";
+    verify_at_once: 64.0, "", Code, "HEAD requests at once of the final verification (`coordinator/production/src/verify.rs`)";
     ledger_event: 105.0, "µs", Measured, "time of the ledger for one message: such that, with `broker_message`, the simulation has the pace that was measured without granules, 2,640 recipes a second";
     ledger_sync: 2.0, "ms", Assumed, "sync at the end of a transaction, on a local disk";
     broker_message: 96.0, "µs", Measured, "time of the broker for one message; ledger and broker shared two cores with ten workers";
@@ -130,6 +132,8 @@ figures! {
     interruptions: 5.0, "%/h", Assumed, "share of the instances that is taken back with a notice, after which the worker drains";
     losses: 0.5, "%/h", Assumed, "share of the instances that is lost without a notice";
     detection: 60.0, "s", Code, "time until the broker gives the task messages of a lost worker to others: two heartbeats (`queue.heartbeat`)";
+    copy_least: 30.0, "s", Code, "least time of an attempt before its recipe is sent once more (`LEAST` in `coordinator/production/src/ledger/stragglers.rs`)";
+    copy_factor: 3.0, "", Code, "multiple of the mean time that it must have taken (`SLOWER` there)";
     stragglers: 3.0, "%", Assumed, "share of the attempts that are slow";
     slowest: 10.0, "", Assumed, "factor by which the slowest of these are slower; the fastest of them are slower by a third of it";
 }

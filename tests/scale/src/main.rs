@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 /// What is printed if the arguments are wrong.
 const USAGE: &str = "usage: edp-scale page DIRECTORY
-       edp-scale run [--slots N] [--order list|large|mixed] [--grouped] [--copies] [FIGURE=VALUE ...]
+       edp-scale run [--slots N] [--order list|time] [--alone] [--no-copies] [FIGURE=VALUE ...]
 FIGURE is one of the table at the end of doc/scale.md.";
 
 fn main() -> ExitCode {
@@ -43,13 +43,13 @@ fn write(directory: &Path) -> Result<(), String> {
 
 /// Simulates one production, and prints what was measured.
 fn run(options: &[&str]) -> Result<(), String> {
-    let (mut costs, mut slots, mut order) = (Costs::default(), 1000, ListOrder::List);
-    let (mut grouped, mut copies) = (false, false);
+    let (mut costs, mut slots, mut order) = (Costs::default(), 1000, ListOrder::ByTime);
+    let (mut grouped, mut copies) = (true, true);
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match (*option, option.split_once('=')) {
-            ("--grouped", _) => grouped = true,
-            ("--copies", _) => copies = true,
+            ("--alone", _) => grouped = false,
+            ("--no-copies", _) => copies = false,
             ("--slots", _) => {
                 let number =
                     options.next().and_then(|text| text.parse().ok()).filter(|slots| (1..=20_000).contains(slots));
@@ -58,15 +58,14 @@ fn run(options: &[&str]) -> Result<(), String> {
             ("--order", _) => {
                 order = match options.next() {
                     Some(&"list") => ListOrder::List,
-                    Some(&"large") => ListOrder::LargeFirst,
-                    Some(&"mixed") => ListOrder::Mixed,
-                    _ => return Err("--order takes list, large or mixed".into()),
+                    Some(&"time") => ListOrder::ByTime,
+                    _ => return Err("--order takes list or time".into()),
                 }
             }
             (_, Some((name, value))) => {
                 let number = value.parse().ok().filter(|number: &f64| (1e-3..=1e5).contains(number));
                 let number =
-                    number.ok_or_else(|| format!("{option}: the value must be a number from 0.001 to 20000"))?;
+                    number.ok_or_else(|| format!("{option}: the value must be a number from 0.001 to 100000"))?;
                 if !costs.set(name, number) {
                     return Err(format!("{name}: there is no such figure\n{USAGE}"));
                 }

@@ -1,7 +1,7 @@
 //! The tables of `doc/scale.md` and its plots. The text of the page is written by hand; each table stands between two
 //! comments that name it, where [`filled`] puts it.
 
-use crate::cases::{LOOKING, PARTITIONS, PATIENT, ReleaseCase, SLOTS, SimulatedCases, WHOLE};
+use crate::cases::{Changes, ONE_BATCH, PARTITIONS, ReleaseCase, SHORT_PAUSES, SLOTS, SimulatedCases, WHOLE};
 use crate::ceilings::{Ceiling, ReleaseMeans, ceilings, verification};
 use crate::costs::Costs;
 use crate::measurements::Measurements;
@@ -53,96 +53,91 @@ fn base() -> Vec<ComparedRow> {
     SLOTS.iter().map(|slots| row(thousands(f64::from(*slots)), ReleaseCase::usual(*slots))).collect()
 }
 
-fn ladder() -> Vec<ComparedRow> {
+/// The programs without one of the measures against what breaks first, and with further ones.
+fn measures() -> Vec<ComparedRow> {
     let mut rows = Vec::new();
     for slots in [1000, 5000] {
         let usual = ReleaseCase::usual(slots);
+        let none = ReleaseCase {
+            order: ListOrder::List,
+            grouped: false,
+            second_copies: false,
+            changes: [ONE_BATCH, SHORT_PAUSES],
+            ..usual
+        };
         let name = |what: &str| format!("{}: {what}", thousands(f64::from(slots)));
-        let mixed = ReleaseCase { order: ListOrder::Mixed, ..usual };
-        let looking = ReleaseCase { changes: [LOOKING, &[], &[]], ..mixed };
-        let grouped = ReleaseCase { grouped: true, ..looking };
-        rows.extend([
-            row(name("as it is"), usual),
-            row(
-                name("as it is, with ten tries of a request"),
-                ReleaseCase { changes: [&[("tries", 10.0)], &[], &[]], ..usual },
-            ),
-            row(name("datasets side by side"), mixed),
-            row(name("... and a refused request is no failure"), ReleaseCase { changes: [PATIENT, &[], &[]], ..mixed }),
-            row(name("... and 64 looks in 8 batches at once"), looking),
-            row(name("... and native and latlon from one read"), grouped),
-            row(
-                name("... and an input read by one request"),
-                ReleaseCase { changes: [LOOKING, WHOLE, &[]], ..grouped },
-            ),
-            row(name("... and 132 partitions"), ReleaseCase { changes: [LOOKING, WHOLE, PARTITIONS], ..grouped }),
-        ]);
+        rows.push(row(name("as the programs are"), usual));
+        rows.push(row(name("short pauses, and as many calls as ever"), usual.with(SHORT_PAUSES)));
+        if slots == 1000 {
+            rows.extend([
+                row(name("16 looks at once, one batch after the other"), usual.with(ONE_BATCH)),
+                row(name("without groups (`--group never`)"), ReleaseCase { grouped: false, ..usual }),
+                row(name("in the order of the list"), ReleaseCase { order: ListOrder::List, ..usual }),
+                row(name("no second copies"), ReleaseCase { second_copies: false, ..usual }),
+            ]);
+        }
+        if slots == 1000 {
+            rows.push(row(name("none of all these"), none));
+        } else {
+            rows.push(row(name("ten tries of a request (`store.s3.attempts`)"), usual.with(TEN_TRIES)));
+        }
+        rows.push(row(name("132 partitions"), usual.with(PARTITIONS)));
     }
     rows
 }
 
-fn ends() -> Vec<ComparedRow> {
-    let free = ReleaseCase::free(1000);
-    let orders = [
-        ("as listed", ListOrder::List),
-        ("large before small", ListOrder::LargeFirst),
-        ("side by side", ListOrder::Mixed),
-    ];
-    let mut rows = Vec::new();
-    for (name, order) in orders {
-        for (copies, second_copies) in [("", false), (", second copies", true)] {
-            rows.push(row(format!("{name}{copies}"), ReleaseCase { order, second_copies, ..free }));
-        }
-    }
-    rows
-}
+/// A request is tried ten times.
+const TEN_TRIES: Changes = &[("tries", 10.0)];
 
 fn mishaps() -> Vec<ComparedRow> {
-    let free = ReleaseCase { order: ListOrder::Mixed, ..ReleaseCase::free(1000) };
-    let with = |changes| ReleaseCase { changes: [LOOKING, PARTITIONS, changes], ..free };
+    let free = ReleaseCase::free(1000);
     vec![
-        row("no losses, no stragglers", with(&[("interruptions", 0.0), ("losses", 0.0), ("stragglers", 0.0)])),
+        row("no losses, no stragglers", free.with(&[("interruptions", 0.0), ("losses", 0.0), ("stragglers", 0.0)])),
         row("as assumed", free),
         row(
             "a bad hour: every instance taken back once, a fifth of them lost",
-            with(&[("interruptions", 100.0), ("losses", 20.0)]),
+            free.with(&[("interruptions", 100.0), ("losses", 20.0)]),
         ),
-        row("10 % stragglers", with(&[("stragglers", 10.0)])),
+        row("10 % stragglers", free.with(&[("stragglers", 10.0)])),
     ]
 }
 
 fn assumptions() -> Vec<ComparedRow> {
-    let usual = ReleaseCase { order: ListOrder::Mixed, ..ReleaseCase::usual(400) };
-    let with = |changes| ReleaseCase { changes: [changes, &[], &[]], ..usual };
+    let usual = ReleaseCase::usual(400);
     vec![
         row("as assumed", usual),
-        row("latency of S3 halved (15 ms)", with(&[("get_latency", 15.0), ("put_latency", 30.0)])),
-        row("latency as in the guideline of S3 (100 ms)", with(&[("get_latency", 100.0), ("put_latency", 200.0)])),
-        row("three slots for each core", with(&[("slots_per_core", 3.0)])),
-        row("three slots for each core, 6.25 Gbit/s", with(&[("slots_per_core", 3.0), ("network", 6.25)])),
+        row("latency of S3 halved (15 ms)", usual.with(&[("get_latency", 15.0), ("put_latency", 30.0)])),
+        row(
+            "latency as in the guideline of S3 (100 ms)",
+            usual.with(&[("get_latency", 100.0), ("put_latency", 200.0)]),
+        ),
+        row("three slots for each core", usual.with(&[("slots_per_core", 3.0)])),
+        row("three slots for each core, 6.25 Gbit/s", usual.with(&[("slots_per_core", 3.0), ("network", 6.25)])),
     ]
 }
 
 /// Simulates everything that the page shows.
 pub fn page() -> ScalePage {
-    let groups = [base(), ladder(), ends(), mishaps(), assumptions()];
-    let free = SLOTS.map(ReleaseCase::free);
+    let groups = [base(), measures(), mishaps(), assumptions()];
+    let free = FREE_SLOTS.map(ReleaseCase::free);
     let wanted = groups.iter().flatten().map(|row| row.case).chain(free).collect();
     let cases = SimulatedCases::run(wanted);
-    let [base, ladder, ends, mishaps, assumptions] =
+    let [base, measures, mishaps, assumptions] =
         groups.map(|rows| rows.into_iter().map(|row| (row.name, cases.of(&row.case))).collect::<Vec<_>>());
     let tables = vec![
         ("results", base_table(&base)),
         ("ceilings", ceilings_table()),
-        ("ladder", comparison(&ladder, "slots, and what is changed")),
+        ("measures", comparison(&measures, "slots, and what is different")),
         ("reads", reads_table()),
-        ("ends", ends_table(&ends)),
         ("mishaps", mishaps_table(&mishaps)),
         ("assumptions", comparison(&assumptions, "400 slots")),
         ("figures", figures_table()),
     ];
     ScalePage { tables, plots: plots(&cases) }
 }
+
+/// The numbers of slots with which more partitions are simulated; with fewer, one of them is enough.
+const FREE_SLOTS: [u32; 3] = [1000, 2000, 5000];
 
 /// Writes a number with commas between thousands.
 fn thousands(number: f64) -> String {
@@ -212,13 +207,16 @@ fn base_table(rows: &[(String, Measurements)]) -> String {
 
 fn comparison(rows: &[(String, Measurements)], what: &str) -> String {
     table(
-        &format!("| {what} | until the last granule | granules a second | idle slots | granules failed | used most |"),
+        &format!(
+            "| {what} | until the last granule | granules a second | idle slots | requests refused | granules failed | used most |"
+        ),
         rows.iter().map(|(name, measured)| {
             vec![
                 name.clone(),
                 time(measured.seconds),
                 format!("{:.0}", measured.rate),
                 percent(measured.idle()),
+                thousands(measured.refused as f64),
                 failures(measured),
                 fullest(measured),
             ]
@@ -226,24 +224,9 @@ fn comparison(rows: &[(String, Measurements)], what: &str) -> String {
     )
 }
 
-fn ends_table(rows: &[(String, Measurements)]) -> String {
-    table(
-        "| order of 1,000 slots | until the last granule | of that, after the last one was begun | idle slots | second copies |",
-        rows.iter().map(|(name, measured)| {
-            vec![
-                name.clone(),
-                format!("{:.0} s", measured.seconds),
-                format!("{:.0} s", measured.tail),
-                percent(measured.idle()),
-                thousands(measured.copies as f64),
-            ]
-        }),
-    )
-}
-
 fn mishaps_table(rows: &[(String, Measurements)]) -> String {
     table(
-        "| 1,000 slots | until the last granule | instances taken or lost | attempts lost | attempts | granules made |",
+        "| 1,000 slots | until the last granule | instances taken or lost | attempts lost | attempts | second copies | granules made |",
         rows.iter().map(|(name, measured)| {
             vec![
                 name.clone(),
@@ -251,6 +234,7 @@ fn mishaps_table(rows: &[(String, Measurements)]) -> String {
                 thousands(measured.taken as f64),
                 thousands(measured.lost as f64),
                 thousands(measured.attempts as f64),
+                thousands(measured.copies as f64),
                 thousands(measured.done as f64),
             ]
         }),
@@ -259,7 +243,7 @@ fn mishaps_table(rows: &[(String, Measurements)]) -> String {
 
 fn ceilings_table() -> String {
     let usual = Costs::default();
-    let alone = ReleaseMeans::new(&usual, false).alone;
+    let alone = ReleaseMeans::new(&usual, true).alone;
     let with = |changes: &[(&str, f64)]| {
         let mut costs = usual.clone();
         for (name, value) in changes {
@@ -268,12 +252,11 @@ fn ceilings_table() -> String {
         costs
     };
     let mut all: Vec<(String, Ceiling)> =
-        ceilings(&usual, false).into_iter().map(|one| (format!("**{}**", one.resource), one)).collect();
+        ceilings(&usual, true).into_iter().map(|one| (format!("**{}**", one.resource), one)).collect();
     for (resource, what, costs, grouped) in [
-        ("outcomes", "64 looks at once", with(&[("looks_at_once", 64.0)]), false),
-        ("outcomes", "64 looks at once, 8 batches", with(LOOKING), false),
-        ("GET of results", "native and latlon from one read", usual.clone(), true),
-        ("GET of results", "the same, and an input by one request", with(WHOLE), true),
+        ("outcomes", "16 looks at once, one batch after the other", with(ONE_BATCH), true),
+        ("GET of results", "each granule by itself (`--group never`)", usual.clone(), false),
+        ("GET of results", "an input by one request", with(WHOLE), true),
     ] {
         let changed = ceilings(&costs, grouped).into_iter().filter(|one| one.resource == resource);
         all.extend(changed.map(|one| (format!("{resource}, with {what}"), one)));
@@ -304,7 +287,10 @@ fn reads_table() -> String {
     };
     table(
         "| Release 6 | task messages | GET requests | read | written | core-hours | slot time of a granule |",
-        [of("each granule by itself", false), of("native and latlon of a dataset and time together", true)],
+        [
+            of("native and latlon of a dataset and time together", true),
+            of("each granule by itself (`--group never`)", false),
+        ],
     )
 }
 
@@ -324,17 +310,17 @@ const STEP: f64 = 30.0;
 fn plots(cases: &SimulatedCases) -> Vec<(&'static str, String)> {
     let costs = Costs::default();
     let lines = |of: fn(&Measurements) -> f64| {
-        let line = |name: &str, case: fn(u32) -> ReleaseCase| PlotLine {
+        let line = |name: &str, slots: &[u32], case: fn(u32) -> ReleaseCase| PlotLine {
             name: name.into(),
-            points: SLOTS.iter().map(|slots| (f64::from(*slots), of(&cases.of(&case(*slots))))).collect(),
+            points: slots.iter().map(|slots| (f64::from(*slots), of(&cases.of(&case(*slots))))).collect(),
             is_limit: false,
         };
-        vec![line("as it is", ReleaseCase::usual), line("without the first limits", ReleaseCase::free)]
+        vec![line("one partition", &SLOTS, ReleaseCase::usual), line("132 partitions", &FREE_SLOTS, ReleaseCase::free)]
     };
     let slots =
         || PlotAxis { title: "job slots", from: 10.0, to: 6000.0, is_log: true, ticks: SLOTS.map(f64::from).into() };
     let mut of_rate = lines(|measured| measured.rate);
-    for ceiling in ceilings(&costs, false)
+    for ceiling in ceilings(&costs, true)
         .into_iter()
         .filter(|one| ["outcomes", "GET of results", "ledger"].contains(&one.resource))
     {
@@ -382,9 +368,9 @@ fn plots(cases: &SimulatedCases) -> Vec<(&'static str, String)> {
         x: PlotAxis {
             title: "minutes",
             from: 0.0,
-            to: 45.0,
+            to: 25.0,
             is_log: false,
-            ticks: (0..10).map(|at| f64::from(at) * 5.0).collect(),
+            ticks: (0..6).map(|at| f64::from(at) * 5.0).collect(),
         },
         y: PlotAxis {
             title: "granules a second",
@@ -394,9 +380,9 @@ fn plots(cases: &SimulatedCases) -> Vec<(&'static str, String)> {
             ticks: (0..6).map(|at| f64::from(at) * 500.0).collect(),
         },
         lines: vec![
-            over_time("as it is", usual),
-            over_time("datasets side by side", ReleaseCase { order: ListOrder::Mixed, ..usual }),
-            over_time("without the first limits", ReleaseCase::free(1000)),
+            over_time("one partition", usual),
+            over_time("in the order of the list", ReleaseCase { order: ListOrder::List, ..usual }),
+            over_time("132 partitions", ReleaseCase::free(1000)),
         ],
     };
     vec![("scale-slots.svg", rate.svg()), ("scale-idle.svg", idle.svg()), ("scale-time.svg", time.svg())]

@@ -55,15 +55,15 @@ const DATASETS: [DatasetShape; 29] = [
     shape("OCEAN_3D_VORT_DIV_KE", true, 3, None),
 ];
 
-/// What one task message asks for: a granule, or two that are made from one read.
+/// What a recipe asks for: one granule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskKind {
     /// Name of the dataset and of its grids.
     pub name: String,
     /// True if the variables have levels.
     pub is_3d: bool,
-    /// Number of granules: 1, or 2 if the native and the latlon one are made together.
-    pub granules: u32,
+    /// True if it travels with the native recipe of the same dataset and time, which then is the kind before it.
+    pub rides: bool,
     /// Number of input files, without their headers.
     pub inputs: u32,
     /// Number of the directory of the first of them. The others are in the directories after it.
@@ -72,7 +72,7 @@ pub struct TaskKind {
     pub steps: u32,
     /// Size of an input in megabytes.
     pub input: f64,
-    /// Size of the granules in megabytes.
+    /// Size of the granule in megabytes.
     pub written: f64,
     /// Processor time in seconds, and the part of it under the lock of HDF5.
     pub cpu: f64,
@@ -110,19 +110,31 @@ impl TaskKind {
         time
     }
 
+    /// Processor time in seconds that is saved if another recipe of the group has read the inputs.
+    pub fn saved(&self, costs: &Costs) -> f64 {
+        costs.cpu_transfer / 1000.0 * self.read()
+    }
+
+    /// What it costs if another recipe of its group has read the inputs.
+    #[must_use]
+    pub fn riding(&self, costs: &Costs) -> TaskKind {
+        TaskKind { cpu: self.cpu - self.saved(costs), inputs: 0, steps: 0, ..self.clone() }
+    }
+
     /// Time in seconds for which a task occupies a slot that waits for nobody, with mean latencies.
     pub fn alone(&self, costs: &Costs) -> f64 {
         let mean = crate::random::mean_latency() / 1000.0;
         let (get, put) = (costs.get_latency * mean, costs.put_latency * mean);
         let headers = get * (f64::from(self.inputs) / costs.headers_at_once).ceil();
-        let steps = f64::from(self.steps);
-        let step = self.fetch(costs, || get);
+        let (step, steps) = match self.steps {
+            0 => (0.0, 1.0),
+            steps => (self.fetch(costs, || get), f64::from(steps)),
+        };
         let (fetching, making) = (steps * step, self.cpu - self.lock);
         let made = (fetching + making / steps).max(step + making);
-        let granules = f64::from(self.granules);
-        let put = granules * put + self.written / costs.stream;
+        let put = put + self.written / costs.stream;
         let messages = 3.0 * costs.broker_latency / 1000.0;
-        messages + get * granules + headers + made + self.lock + put
+        messages + get + headers + made + self.lock + put
     }
 }
 
@@ -131,14 +143,12 @@ impl TaskKind {
 pub enum ListOrder {
     /// As the list has them: one dataset on one grid after the other.
     List,
-    /// Those that take long before those that do not.
-    LargeFirst,
-    /// All datasets side by side, day after day.
-    Mixed,
+    /// Day after day, those of a day that read much first.
+    ByTime,
 }
 
-/// Returns the kinds of tasks of Release 6, in the order of its list. With `grouped`, native and latlon granules of one
-/// dataset and time are one task.
+/// Returns the kinds of recipes of Release 6: a latlon one comes after the native one of its dataset. With `grouped`, both
+/// travel together.
 pub(crate) fn kinds(costs: &Costs, grouped: bool) -> Vec<TaskKind> {
     let mut kinds = Vec::new();
     let mut directory = 0;
@@ -147,31 +157,17 @@ pub(crate) fn kinds(costs: &Costs, grouped: bool) -> Vec<TaskKind> {
             let first = directory;
             directory += dataset.native - dataset.derived;
             let native = granule(costs, dataset, dataset.native, 0, false);
-            let latlon = dataset.latlon.map(|(variables, pairs)| granule(costs, dataset, variables, pairs, true));
-            let together = latlon.clone().filter(|_| grouped).map(|latlon| TaskKind {
-                name: format!("{} native and latlon", dataset.name),
-                granules: 2,
-                written: native.written + latlon.written,
-                // What one of them has read, the other one need not read again.
-                cpu: native.cpu + latlon.cpu - costs.cpu_transfer / 1000.0 * latlon.read(),
-                lock: native.lock + latlon.lock,
-                ..native.clone()
+            let latlon = dataset.latlon.map(|(variables, pairs)| TaskKind {
+                rides: grouped,
+                ..granule(costs, dataset, variables, pairs, true)
             });
-            let of_both = match together {
-                Some(both) => vec![both],
-                None => std::iter::once(native).chain(latlon).collect(),
-            };
-            kinds.extend(of_both.into_iter().map(|kind| TaskKind {
+            kinds.extend(std::iter::once(native).chain(latlon).map(|kind| TaskKind {
                 name: format!("{} {period}", kind.name),
                 directory: first,
                 count,
                 ..kind
             }));
         }
-    }
-    if !grouped {
-        // The list has all native datasets before all latlon ones.
-        kinds.sort_by_key(|kind| (kind.count < DAYS, kind.name.contains("latlon")));
     }
     kinds
 }
@@ -191,7 +187,7 @@ fn granule(costs: &Costs, dataset: &DatasetShape, variables: u32, pairs: u32, is
     TaskKind {
         name: format!("{} {}", dataset.name, if is_latlon { "latlon" } else { "native" }),
         is_3d: dataset.is_3d,
-        granules: 1,
+        rides: false,
         inputs,
         directory: 0,
         steps: inputs - pairs,
@@ -204,20 +200,30 @@ fn granule(costs: &Costs, dataset: &DatasetShape, variables: u32, pairs: u32, is
     }
 }
 
-/// Returns the tasks in an order, as positions in `kinds`.
-pub(crate) fn tasks(kinds: &[TaskKind], order: ListOrder, costs: &Costs) -> Vec<u16> {
-    let mut order_of: Vec<usize> = (0..kinds.len()).collect();
-    if order == ListOrder::LargeFirst {
-        let time = |at: &usize| kinds[*at].alone(costs);
-        order_of.sort_by(|one, other| time(other).total_cmp(&time(one)));
+/// Returns the tasks in an order, as positions in `kinds`. One that rides comes after the one that it rides with.
+pub(crate) fn tasks(kinds: &[TaskKind], order: ListOrder) -> Vec<u16> {
+    let leader = |at: usize| if kinds[at].rides { at - 1 } else { at };
+    let mut all: Vec<usize> = (0..kinds.len()).collect();
+    if order == ListOrder::List {
+        // The list has all native datasets before all latlon ones. Recipes that are far from each other travel together
+        // only if they read exactly the same.
+        let is_apart = |at: usize| kinds[leader(at)].inputs != kinds[at].inputs;
+        let is_later = |at: usize| kinds[at].name.contains("latlon") && (!kinds[at].rides || is_apart(at));
+        all.sort_by_key(|at| (kinds[*at].count < DAYS, is_later(*at)));
+        let mut tasks = Vec::new();
+        let together = |one: &usize, other: &usize| kinds[*other].rides && *other == one + 1;
+        for group in all.chunk_by(together) {
+            let row = || group.iter().map(|at| *at as u16);
+            tasks.extend((0..kinds[group[0]].count).flat_map(|_| row()));
+        }
+        return tasks;
     }
-    let in_a_row = |at: &usize| std::iter::repeat_n(*at as u16, kinds[*at].count as usize);
-    if order != ListOrder::Mixed {
-        return order_of.iter().flat_map(in_a_row).collect();
-    }
+    // The size counts in powers of 2, as in `rank` of `coordinator/production/src/ledger/order.rs`.
+    all.sort_by_key(|at| ((kinds[leader(*at)].read() * 1e6) as u64).leading_zeros());
     let most = kinds.iter().map(|kind| kind.count).max().unwrap_or_default();
     let due = |kind: &TaskKind, step: u32| (step + 1) * kind.count / most > step * kind.count / most;
-    (0..most).flat_map(|step| (0..kinds.len()).filter(move |at| due(&kinds[*at], step)).map(|at| at as u16)).collect()
+    let of_step = |step| all.iter().filter(move |at| due(&kinds[**at], step)).map(|at| *at as u16);
+    (0..most).flat_map(of_step).collect()
 }
 
 #[cfg(test)]
@@ -227,33 +233,37 @@ mod tests {
     #[test]
     fn the_release_has_the_granules_and_files_that_it_has() {
         let costs = Costs::default();
-        let sum = |grouped, of: fn(&TaskKind) -> f64| -> f64 {
-            kinds(&costs, grouped).iter().map(|kind| of(kind) * f64::from(kind.count)).sum()
-        };
-        for grouped in [false, true] {
-            assert_eq!(sum(grouped, |kind| f64::from(kind.granules)), 521_598.0 + 17_136.0);
-        }
-        let files = sum(true, |kind| f64::from(2 * kind.inputs));
+        let kinds = kinds(&costs, true);
+        let sum =
+            |of: &dyn Fn(&TaskKind) -> f64| -> f64 { kinds.iter().map(|kind| of(kind) * f64::from(kind.count)).sum() };
+        assert_eq!(sum(&|_| 1.0), 521_598.0 + 17_136.0);
+        let files = sum(&|kind| if kind.rides { 0.0 } else { f64::from(2 * kind.inputs) });
         assert_eq!(files, 2.0 * 132.0 * f64::from(DAYS + MONTHS), "two files for each of 132 variables");
-        let (read, written) = (sum(false, TaskKind::read) / 1e6, sum(false, |kind| kind.written) / 1e6);
+        let (read, written) = (sum(&TaskKind::read) / 1e6, sum(&|kind| kind.written) / 1e6);
         assert!((20.0..23.0).contains(&read) && (9.0..10.5).contains(&written), "{read} TB, {written} TB");
-        let hours = sum(false, |kind| kind.cpu) / 3600.0 - (read + written) * 1e6 * costs.cpu_transfer / 3.6e6;
+        let hours = sum(&|kind| kind.cpu) / 3600.0 - (read + written) * 1e6 * costs.cpu_transfer / 3.6e6;
         assert!((48.0..53.0).contains(&hours), "{hours} hours");
     }
 
     #[test]
     fn every_order_has_the_same_tasks() {
         let costs = Costs::default();
-        let kinds = kinds(&costs, false);
-        let of = |order| {
-            let mut tasks = tasks(&kinds, order, &costs);
-            let first = tasks[0];
+        let [alone, grouped] = [false, true].map(|grouped| kinds(&costs, grouped));
+        let of = |kinds: &[TaskKind], order| {
+            let mut tasks = tasks(kinds, order);
+            let rides = |pair: &&[u16]| kinds[usize::from(pair[1])].rides && pair[1] == pair[0] + 1;
+            let (first, riders) = (tasks[0], tasks.windows(2).filter(rides).count());
             tasks.sort_unstable();
-            (first, tasks)
+            (first, riders, tasks)
         };
-        let (list, large, mixed) = (of(ListOrder::List), of(ListOrder::LargeFirst), of(ListOrder::Mixed));
-        assert!(list.1 == large.1 && list.1 == mixed.1);
-        assert_eq!(list.1.len(), 538_734);
-        assert!(kinds[usize::from(large.0)].is_3d && !kinds[usize::from(list.0)].is_3d);
+        let (list, by_time) = (of(&alone, ListOrder::List), of(&alone, ListOrder::ByTime));
+        let (list_grouped, grouped_by_time) = (of(&grouped, ListOrder::List), of(&grouped, ListOrder::ByTime));
+        assert_eq!(list.2.len(), 538_734);
+        assert!([&by_time, &list_grouped, &grouped_by_time].iter().all(|other| other.2 == list.2));
+        assert!(alone[usize::from(by_time.0)].is_3d && !alone[usize::from(list.0)].is_3d);
+        assert_eq!((list.1, by_time.1), (0, 0));
+        let pairs = 13 * (DAYS + MONTHS) as usize;
+        assert_eq!(grouped_by_time.1, pairs);
+        assert!((10 * (DAYS + MONTHS) as usize..pairs).contains(&list_grouped.1), "{}", list_grouped.1);
     }
 }

@@ -102,6 +102,52 @@ impl RequestLimit {
     }
 }
 
+/// The simultaneous calls of a process: halved at most once a second when a call is refused, and one more after as many
+/// that were accepted as are permitted.
+#[derive(Debug, Clone)]
+pub(crate) struct CallLimit {
+    least: u32,
+    most: u32,
+    permitted: u32,
+    accepted: u32,
+    slowed: f64,
+    /// When another call is permitted.
+    free: f64,
+}
+
+impl CallLimit {
+    /// A limit of up to `most` calls, and never fewer than `least`.
+    pub(crate) fn new(least: u32, most: u32) -> CallLimit {
+        CallLimit { least, most, permitted: most, accepted: 0, slowed: f64::NEG_INFINITY, free: 0.0 }
+    }
+
+    /// Takes up to this number of calls, each of which lasts some time. Returns how many begin together, and when.
+    pub(crate) fn begin(&mut self, now: f64, calls: u32, time: f64) -> (u32, f64) {
+        let (some, start) = (calls.min(self.permitted), now.max(self.free));
+        self.free = start + f64::from(some) * time / f64::from(self.permitted);
+        (some, start)
+    }
+
+    /// Notes that calls were accepted.
+    pub(crate) fn accepted(&mut self, calls: u32) {
+        if self.permitted == self.most {
+            return;
+        }
+        self.accepted += calls;
+        while self.accepted >= self.permitted && self.permitted < self.most {
+            self.accepted -= self.permitted;
+            self.permitted += 1;
+        }
+    }
+
+    /// Notes that some were refused.
+    pub(crate) fn slow_down(&mut self, now: f64) {
+        if now - self.slowed >= 1.0 {
+            (self.permitted, self.accepted, self.slowed) = ((self.permitted / 2).max(self.least), 0, now);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +198,22 @@ mod tests {
             assert!((servers.busy / (8.0 * end) - busy).abs() < 0.01 * busy, "{load}: {}", servers.busy / (8.0 * end));
             assert!(load > 1.0 || waited < 1.0, "{load}: {waited}");
         }
+    }
+
+    #[test]
+    fn calls_are_halved_once_a_second_and_come_back_slowly() {
+        let mut calls = CallLimit::new(1, 64);
+        assert_eq!(calls.begin(0.0, 100, 0.5), (64, 0.0));
+        assert_eq!(calls.begin(0.0, 32, 0.5), (32, 0.5), "half a second for 64 at once");
+        assert_eq!(calls.begin(0.6, 1, 0.5), (1, 0.75));
+        for tenth in 0..60 {
+            calls.slow_down(10.0 + f64::from(tenth) / 10.0);
+        }
+        assert_eq!(calls.begin(20.0, 9, 0.5), (1, 20.0), "64 was halved six times");
+        calls.accepted(1 + 2 + 3);
+        assert_eq!(calls.begin(30.0, 9, 0.5).0, 4);
+        calls.accepted(5000);
+        assert_eq!(calls.begin(40.0, 100, 0.5).0, 64);
     }
 
     #[test]

@@ -33,11 +33,19 @@ pub struct SimulatedProduction {
 }
 
 impl SimulatedProduction {
-    /// Release 6 with this number of job slots.
+    /// Release 6 with this number of job slots, as the programs make it but for this order, and with native and latlon
+    /// recipes in one message or not.
     pub fn release(costs: Costs, slots: u32, order: ListOrder, grouped: bool) -> SimulatedProduction {
         let kinds = kinds(&costs, grouped);
-        let tasks = tasks(&kinds, order, &costs);
-        SimulatedProduction { costs, kinds, tasks, slots, second_copies: false, seed: 6 }
+        let tasks = tasks(&kinds, order);
+        SimulatedProduction { costs, kinds, tasks, slots, second_copies: true, seed: 6 }
+    }
+
+    /// Returns true if a task travels in the message of the one before it.
+    fn rides(&self, task: usize) -> bool {
+        let before = task.checked_sub(1).and_then(|before| self.tasks.get(before));
+        let own = self.tasks.get(task).filter(|kind| self.kinds[usize::from(**kind)].rides);
+        matches!((before, own), (Some(before), Some(own)) if *own == before + 1)
     }
 
     /// Runs it to its end.
@@ -72,7 +80,7 @@ enum Event {
     /// The granules of a batch of outcomes were looked for.
     Looked { batch: u32 },
     /// A batch of outcomes is in the ledger.
-    Written { batch: u32 },
+    Written,
     /// The coordinator looks for tasks that take long.
     Round,
 }
@@ -100,6 +108,8 @@ struct SlotReport {
 struct Sending {
     task: u32,
     attempt: u8,
+    /// True if the next task travels with it.
+    has_mate: bool,
 }
 
 /// Time in seconds after which a production is given up that does not end: a year.
@@ -165,7 +175,7 @@ impl<'p> Simulation<'p> {
             slots,
             idle: VecDeque::new(),
             queue: VecDeque::new(),
-            coordinator: CoordinatorState::new(costs, production.tasks.len()),
+            coordinator: CoordinatorState::new(costs, production),
             broker: Servers::new(1),
             ledger: Servers::new(1),
             gets: limit(costs.gets),
@@ -193,10 +203,6 @@ impl<'p> Simulation<'p> {
         self.scheduled = self.scheduled.wrapping_add(1);
     }
 
-    fn kind(&self, task: u32) -> &'p TaskKind {
-        &self.production.kinds[usize::from(self.production.tasks[task as usize])]
-    }
-
     fn run(mut self) -> Measurements {
         while self.coordinator.settled < self.production.tasks.len() {
             let Some(Reverse(Scheduled(time, _, event))) = self.events.pop() else { break };
@@ -216,7 +222,7 @@ impl<'p> Simulation<'p> {
                 Event::Recorded => self.recorded(),
                 Event::Gathered { batch } => self.gathered(batch),
                 Event::Looked { batch } => self.looked(batch),
-                Event::Written { batch } => self.written(batch),
+                Event::Written => self.written(),
                 Event::Round => self.round(),
             }
         }

@@ -10,7 +10,7 @@ fn light() -> TaskKind {
     TaskKind {
         name: "light".into(),
         is_3d: false,
-        granules: 1,
+        rides: false,
         inputs: 1,
         directory: 0,
         steps: 1,
@@ -44,6 +44,7 @@ fn ample() -> Costs {
         ("looks_at_once", 1000.0),
         ("batches_at_once", 16.0),
         ("processes", 16.0),
+        ("calls", 1e5),
     ] {
         assert!(costs.set(name, value), "{name}");
     }
@@ -61,7 +62,7 @@ fn run(costs: &Costs, kind: &TaskKind, slots: u32, count: usize) -> Measurements
         seed: 1,
     };
     let measured = production.run();
-    assert_eq!(measured.done + measured.failed, count as u64 * u64::from(kind.granules), "none is lost");
+    assert_eq!(measured.done + measured.failed, count as u64, "none is lost");
     measured
 }
 
@@ -99,9 +100,11 @@ fn the_rate_is_that_of_the_one_resource_that_is_short() {
     let kind = light();
     let large = TaskKind { input: 50.0, ..light() };
     let latency = 0.005 * mean_factor();
-    let cases: [Shortage; 9] = [
-        (&[("gets", 500.0), ("tries", 1000.0)], &kind, 1024, 500.0 / 2.0),
-        (&[("puts", 300.0), ("tries", 1000.0)], &kind, 512, 300.0),
+    let cases: [Shortage; 10] = [
+        (&[("gets", 500.0), ("tries", 1000.0), ("least_calls", 1e5), ("slow_pause", 0.2)], &kind, 1024, 500.0 / 2.0),
+        (&[("puts", 300.0), ("tries", 1000.0), ("least_calls", 1e5), ("slow_pause", 0.2)], &kind, 512, 300.0),
+        // HEAD, header, data and PUT, each of which is a call of the one process.
+        (&[("calls", 2.0), ("processes", 1.0)], &kind, 16, 2.0 / (4.0 * latency + 2.0 * 0.01 / 85.0)),
         (&[("ledger_event", 1000.0)], &kind, 64, 1000.0 / 3.0),
         (&[("broker_message", 1000.0)], &kind, 64, 1000.0 / 3.0),
         (&[("network", 16.0)], &large, 64, 4.0 * 2000.0 / 50.0),
@@ -182,6 +185,7 @@ fn second_copies_shorten_the_end_and_count_once() {
     let kind = TaskKind { cpu: 5.0, ..light() };
     let mut costs = ample();
     costs.set("stragglers", 5.0);
+    costs.set("copy_least", 10.0);
     let production = |seed, second_copies| SimulatedProduction {
         costs: costs.clone(),
         kinds: vec![kind.clone()],
@@ -205,6 +209,7 @@ fn second_copies_shorten_the_end_and_count_once() {
 fn refused_requests_delay_and_too_many_of_them_fail_a_granule() {
     let (mut costs, kind) = (ample(), light());
     costs.set("gets", 40.0);
+    costs.set("tries", 2.0);
     let impatient = run(&costs, &kind, 256, 2000);
     assert!(impatient.failed > 0 && impatient.refused > 0, "{} failed", impatient.failed);
     costs.set("tries", 1000.0);
@@ -232,7 +237,7 @@ fn the_same_seed_gives_the_same_and_another_one_does_not() {
 fn a_release_is_made_whole_in_every_order() {
     let mut costs = Costs::default();
     costs.set("tries", 1000.0);
-    for (order, grouped) in [(ListOrder::LargeFirst, false), (ListOrder::Mixed, true)] {
+    for (order, grouped) in [(ListOrder::List, true), (ListOrder::ByTime, false)] {
         let measured = SimulatedProduction::release(costs.clone(), 1000, order, grouped).run();
         assert_eq!((measured.done, measured.failed), (538_734, 0), "{order:?}");
     }

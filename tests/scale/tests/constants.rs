@@ -10,11 +10,13 @@ fn figures_from_the_code_are_those_of_the_code() {
     let costs = Costs::default();
     let part = |parts: f64| format!("{}", (parts * 1e6 / f64::from(1 << 20)).round());
     let plain = |value: f64| value.to_string();
-    assert_eq!(costs.window_most, 20_000.0);
+    assert_eq!((costs.window_most, costs.copy_least), (20_000.0, 30.0));
     for (file, before, value, after) in [
         ("protocol/s3/src/read.rs", "const PART: usize = ", part(costs.part), " << 20;"),
         ("protocol/s3/src/read.rs", "const AT_ONCE: usize = ", plain(costs.parts_at_once), ";"),
-        ("protocol/s3/src/link.rs", "const PAUSE: Duration = Duration::from_millis(", plain(costs.pause * 1e3), ")"),
+        ("protocol/s3/src/link.rs", "const SLOW_PAUSE: Duration = Duration::from_secs(", plain(costs.slow_pause), ")"),
+        ("protocol/s3/src/pace.rs", "const MOST: usize = ", plain(costs.calls), ";"),
+        ("protocol/s3/src/pace.rs", ".max(", plain(costs.least_calls), ");"),
         ("protocol/store/src/settings.rs", "attempts: u32 = ", plain(costs.tries), ","),
         ("protocol/queue/src/settings.rs", "window: u32 = ", plain(costs.window), ","),
         ("worker/engine/src/granule/inputs.rs", "const HEADERS_AT_ONCE: usize = ", plain(costs.headers_at_once), ";"),
@@ -32,6 +34,9 @@ fn figures_from_the_code_are_those_of_the_code() {
             ")",
         ),
         ("coordinator/production/src/arrivals.rs", "const AT_ONCE: usize = ", plain(costs.looks_at_once), ";"),
+        ("coordinator/production/src/outcomes.rs", "const BATCHES: usize = ", plain(costs.batches_at_once), ";"),
+        ("coordinator/production/src/ledger/stragglers.rs", "const SLOWER: i64 = ", plain(costs.copy_factor), ";"),
+        ("coordinator/production/src/ledger/stragglers.rs", "const LEAST: i64 = ", "30_000".into(), ";"),
         ("protocol/queue/src/settings.rs", "heartbeat: u16 = ", plain(costs.detection / 2.0), ","),
         ("protocol/program/src/settings.rs", "max_failure_share: u8 = ", plain(costs.failure_share), ","),
         ("protocol/program/src/settings.rs", "failure_sample: u64 = ", plain(costs.failure_sample), ";"),

@@ -1,17 +1,14 @@
 //! The coordinator: publishing, outcomes and what the ledger knows of each task.
 
-use super::{Event, ReportKind, Sending, Simulation, SlotReport};
+use super::{Event, ReportKind, Sending, SimulatedProduction, Simulation, SlotReport};
 use crate::costs::Costs;
-use crate::random::Draws;
+use crate::random::{Draws, mean_latency};
 use crate::resources::Servers;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// Number of task messages between which the broker also takes other messages.
 const AT_ONCE: u32 = 16;
-
-/// Factor by which a task takes longer than it should, after which it is sent once more.
-const LONG: f64 = 3.0;
 
 /// Added to the number of an attempt for its second copy.
 pub(super) const COPY: u8 = 100;
@@ -24,6 +21,13 @@ struct LedgerTask {
     is_under_way: bool,
     is_settled: bool,
     is_copied: bool,
+}
+
+/// Outcomes that are written together.
+struct OutcomeBatch {
+    number: u32,
+    reports: Vec<SlotReport>,
+    is_looked: bool,
 }
 
 /// The state of the coordinator.
@@ -42,11 +46,15 @@ pub(super) struct CoordinatorState {
     is_gathering: bool,
     /// Counts batches of outcomes.
     batches: u32,
-    /// Batches that are looked at or written, with their numbers.
-    writing: Vec<(u32, Vec<SlotReport>)>,
+    /// True if that time is over, and the batch is begun as soon as it can be.
+    is_gathered: bool,
+    /// Batches whose granules are looked for, in the order in which they are written.
+    looking: VecDeque<OutcomeBatch>,
+    /// The batch that is being written.
+    writing: Option<OutcomeBatch>,
     /// Time in seconds that one of the granules of a full batch takes to be looked for.
     look: f64,
-    /// Messages of the present batch that are in the queue.
+    /// Tasks of the present batch whose messages are in the queue.
     sending: u32,
     /// Number of tasks that are settled.
     pub(super) settled: usize,
@@ -54,14 +62,19 @@ pub(super) struct CoordinatorState {
     failed: usize,
     /// When the last task was begun that is no second copy.
     pub(super) last_begun: f64,
-    /// Time that outcomes have taken, to be looked at and written.
+    /// Time for which outcomes have occupied what they have least of: requests, batches, or the actor that has them
+    /// written.
     pub(super) busy: f64,
+    /// Calls by which granules are looked for, which all batches share.
+    calls: Servers,
+    /// For each kind, the time of the attempts that have made a granule, and their number.
+    pub(super) spent: Vec<(f64, u32)>,
 }
 
 impl CoordinatorState {
-    pub(super) fn new(costs: &Costs, tasks: usize) -> CoordinatorState {
+    pub(super) fn new(costs: &Costs, production: &SimulatedProduction) -> CoordinatorState {
         CoordinatorState {
-            tasks: vec![LedgerTask::default(); tasks],
+            tasks: vec![LedgerTask::default(); production.tasks.len()],
             next: 0,
             again: BinaryHeap::new(),
             under_way: 0,
@@ -71,13 +84,17 @@ impl CoordinatorState {
             reports: VecDeque::new(),
             is_gathering: false,
             batches: 0,
-            writing: Vec::new(),
+            is_gathered: false,
+            looking: VecDeque::new(),
+            writing: None,
             look: full_look(costs) / (costs.batch / 2.0),
             sending: 0,
             settled: 0,
             failed: 0,
             last_begun: 0.0,
             busy: 0.0,
+            calls: Servers::new(1),
+            spent: vec![(0.0, 0); production.kinds.len()],
         }
     }
 }
@@ -111,12 +128,14 @@ impl Simulation<'_> {
     /// Sends a batch of what is due, if the window has room and no batch is on its way.
     pub(super) fn publish(&mut self) {
         let (window, batch, now) = (self.window(), self.costs.batch as usize, self.now);
+        let production = self.production;
         let coordinator = &mut self.coordinator;
         if coordinator.is_publishing {
             return;
         }
         let room = window.saturating_sub(coordinator.under_way).min(batch);
-        while coordinator.batch.len() < room {
+        let mut taken = 0;
+        while taken < room {
             let due = coordinator.again.peek().filter(|due| f64::from_bits(due.0.0) <= now);
             let task = if due.is_some() {
                 coordinator.again.pop().map(|due| due.0.1)
@@ -133,8 +152,17 @@ impl Simulation<'_> {
             }
             known.attempt = known.attempt.saturating_add(1);
             known.is_under_way = true;
-            coordinator.under_way += 1;
-            coordinator.batch.push_back(Sending { task, attempt: known.attempt });
+            let attempt = known.attempt;
+            // What travels with it is sent now as well, whether or not the window has room.
+            let has_mate = attempt == 1 && coordinator.next == task as usize + 1 && production.rides(coordinator.next);
+            if has_mate {
+                let mate = &mut coordinator.tasks[coordinator.next];
+                (mate.attempt, mate.is_under_way) = (1, true);
+                coordinator.next += 1;
+            }
+            taken += 1 + usize::from(has_mate);
+            coordinator.under_way += 1 + usize::from(has_mate);
+            coordinator.batch.push_back(Sending { task, attempt, has_mate });
         }
         if coordinator.batch.is_empty() {
             return;
@@ -152,8 +180,10 @@ impl Simulation<'_> {
 
     pub(super) fn sent(&mut self, count: u32) {
         let sent = self.coordinator.batch.drain(..count as usize);
-        self.queue.extend(sent);
-        self.coordinator.sending += count;
+        for sending in sent {
+            self.coordinator.sending += 1 + u32::from(sending.has_mate);
+            self.queue.push_back(sending);
+        }
         if self.coordinator.batch.is_empty() {
             self.at(self.now + self.costs.broker_latency / 1000.0, Event::Confirmed);
         } else {
@@ -182,10 +212,14 @@ impl Simulation<'_> {
     /// Begins a batch of outcomes, or waits for more of them.
     fn gather(&mut self) {
         let coordinator = &mut self.coordinator;
-        if coordinator.reports.is_empty() || coordinator.writing.len() >= self.costs.batches_at_once as usize {
+        // The actor that has a batch written does nothing else meanwhile.
+        if coordinator.reports.is_empty()
+            || coordinator.writing.is_some()
+            || coordinator.looking.len() >= self.costs.batches_at_once as usize
+        {
             return;
         }
-        if coordinator.reports.len() >= self.costs.batch as usize {
+        if coordinator.is_gathered || coordinator.reports.len() >= self.costs.batch as usize {
             self.look();
         } else if !std::mem::replace(&mut coordinator.is_gathering, true) {
             let batch = coordinator.batches;
@@ -195,7 +229,8 @@ impl Simulation<'_> {
 
     pub(super) fn gathered(&mut self, batch: u32) {
         if self.coordinator.is_gathering && self.coordinator.batches == batch {
-            self.look();
+            self.coordinator.is_gathered = true;
+            self.gather();
         }
     }
 
@@ -204,7 +239,7 @@ impl Simulation<'_> {
         let (costs, now, production) = (self.costs, self.now, self.production);
         let coordinator = &mut self.coordinator;
         let batch = coordinator.batches;
-        coordinator.is_gathering = false;
+        (coordinator.is_gathering, coordinator.is_gathered) = (false, false);
         coordinator.batches += 1;
         let count = coordinator.reports.len().min(costs.batch as usize);
         let reports: Vec<SlotReport> = coordinator.reports.drain(..count).collect();
@@ -212,38 +247,51 @@ impl Simulation<'_> {
         let kinds = done.map(|report| production.tasks[report.task as usize]);
         let (mut granules, mut refused) = (0, 0);
         for number in kinds {
-            let own = production.kinds[usize::from(number)].granules;
-            granules += own;
-            refused += self.heads.ask(now, own, u32::from(number), own);
+            granules += 1;
+            refused += self.heads.ask(now, 1, u32::from(number), 1);
         }
         // Small batches take longer for each of their messages, since they may: full ones show what can be done.
         let written = count as f64 * transaction(costs, costs.batch as usize) / costs.batch;
-        coordinator.busy += (f64::from(granules) * coordinator.look + written) / costs.batches_at_once;
+        let calls = f64::from(granules) * costs.get_latency / 1000.0 * mean_latency() / costs.looks_at_once;
+        let of_batch = (f64::from(granules) * coordinator.look + written) / costs.batches_at_once;
+        coordinator.busy += of_batch.max(calls).max(written);
         let mut draws = Draws::new(production.seed, 1 << 41, u64::from(batch));
-        let mut end = now + looking(costs, granules, &mut draws);
+        let alone = looking(costs, granules, &mut draws);
+        let mut end = (now + alone).max(coordinator.calls.serve(now, calls));
         if refused > 0 {
             // What is refused is asked for again after a pause.
-            end += costs.pause + f64::from(refused) / costs.gets;
+            end += costs.slow_pause + f64::from(refused) / costs.gets;
         }
-        coordinator.writing.push((batch, reports));
+        coordinator.looking.push_back(OutcomeBatch { number: batch, reports, is_looked: false });
         self.at(end, Event::Looked { batch });
         self.gather();
     }
 
-    pub(super) fn looked(&mut self, batch: u32) {
-        let of = |writing: &&(u32, Vec<SlotReport>)| writing.0 == batch;
-        let count = self.coordinator.writing.iter().find(of).map_or(0, |writing| writing.1.len());
+    pub(super) fn looked(&mut self, number: u32) {
+        let mut looking = self.coordinator.looking.iter_mut();
+        if let Some(batch) = looking.find(|batch| batch.number == number) {
+            batch.is_looked = true;
+        }
+        self.write_first();
+    }
+
+    /// Has the first batch written, if its granules were looked for.
+    fn write_first(&mut self) {
+        let coordinator = &mut self.coordinator;
+        if coordinator.writing.is_some() || !coordinator.looking.front().is_some_and(|batch| batch.is_looked) {
+            return;
+        }
+        coordinator.writing = coordinator.looking.pop_front();
+        let count = coordinator.writing.as_ref().map_or(0, |batch| batch.reports.len());
         let end = self.ledger.serve(self.now, transaction(self.costs, count));
-        self.at(end, Event::Written { batch });
+        self.at(end, Event::Written);
     }
 
     /// A batch of outcomes is in the ledger: what they say counts from now on.
-    pub(super) fn written(&mut self, batch: u32) {
+    pub(super) fn written(&mut self) {
         let (costs, now) = (self.costs, self.now);
-        let Some(at) = self.coordinator.writing.iter().position(|writing| writing.0 == batch) else { return };
-        let (_, reports) = self.coordinator.writing.swap_remove(at);
+        let Some(OutcomeBatch { reports, .. }) = self.coordinator.writing.take() else { return };
         for report in reports {
-            let granules = self.kind(report.task).granules;
             let instance = &mut self.instances[report.instance as usize];
             let coordinator = &mut self.coordinator;
             let known = &mut coordinator.tasks[report.task as usize];
@@ -265,7 +313,7 @@ impl Simulation<'_> {
                 ReportKind::Done => {
                     known.is_settled = true;
                     coordinator.settled += 1;
-                    self.measured.done += u64::from(granules);
+                    self.measured.done += 1;
                 }
                 ReportKind::Failed => {
                     known.failures = known.failures.saturating_add(1);
@@ -273,7 +321,7 @@ impl Simulation<'_> {
                         known.is_settled = true;
                         coordinator.settled += 1;
                         coordinator.failed += 1;
-                        self.measured.failed += u64::from(granules);
+                        self.measured.failed += 1;
                     } else {
                         let wait = costs.first_wait * f64::from(1_u32 << (known.failures - 1).min(16));
                         coordinator.again.push(Reverse(((now + wait).to_bits(), report.task)));
@@ -291,27 +339,31 @@ impl Simulation<'_> {
         }
         self.measured.curve.push((now, self.measured.done));
         self.publish();
+        self.write_first();
         self.gather();
     }
 
-    /// Sends tasks once more that take long, when nothing else is left to be sent.
+    /// Sends tasks once more that take long, when nothing else is left to be sent and slots are free.
     pub(super) fn round(&mut self) {
-        let coordinator = &mut self.coordinator;
-        let is_over = coordinator.next == coordinator.tasks.len() && coordinator.again.is_empty();
+        let (costs, coordinator) = (self.costs, &mut self.coordinator);
+        let is_due = |due: &Reverse<(u64, u32)>| f64::from_bits(due.0.0) <= self.now;
+        let is_over = coordinator.next == coordinator.tasks.len() && !coordinator.again.peek().is_some_and(is_due);
         if is_over && !coordinator.is_publishing && self.queue.is_empty() {
-            for slot in 0..self.slots.len() {
-                let slot = &self.slots[slot];
-                let Some(sending) = slot.sending else { continue };
-                let usual =
-                    self.production.kinds[usize::from(self.production.tasks[sending.task as usize])].alone(self.costs);
-                let known = &mut self.coordinator.tasks[sending.task as usize];
-                if known.is_settled || known.is_copied || self.now - slot.since < LONG * usual {
+            let mut free = (coordinator.announced as usize).saturating_sub(coordinator.under_way);
+            for slot in &self.slots {
+                let Some(sending) = slot.sending.filter(|_| free > 0) else { continue };
+                let (spent, made) = coordinator.spent[usize::from(self.production.tasks[sending.task as usize])];
+                let known = &mut coordinator.tasks[sending.task as usize];
+                let least = costs.copy_least.max(costs.copy_factor * spent / f64::from(made.max(1)));
+                if made == 0 || known.is_settled || known.is_copied || self.now - slot.began <= least {
                     continue;
                 }
                 known.is_copied = true;
+                free -= 1;
                 self.measured.copies += 1;
                 // Another number of the attempt, so that it has luck of its own; the ledger does not know this one.
-                self.queue.push_back(Sending { task: sending.task, attempt: sending.attempt.saturating_add(COPY) });
+                let attempt = sending.attempt.saturating_add(COPY);
+                self.queue.push_back(Sending { task: sending.task, attempt, has_mate: false });
             }
             self.hand_out();
         }

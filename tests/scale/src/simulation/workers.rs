@@ -3,8 +3,8 @@
 use super::coordinator::COPY;
 use super::{Event, ReportKind, Sending, Simulation, SlotReport};
 use crate::costs::Costs;
-use crate::random::Draws;
-use crate::resources::{NetworkLine, RequestLimit, Servers};
+use crate::random::{Draws, mean_latency};
+use crate::resources::{CallLimit, NetworkLine, RequestLimit, Servers};
 
 /// A machine with a worker.
 pub(super) struct Instance {
@@ -17,6 +17,8 @@ pub(super) struct Instance {
     lock: Servers,
     down: NetworkLine,
     up: NetworkLine,
+    /// The calls to S3 of its processes.
+    calls: CallLimit,
     /// Counted by the coordinator when it hears of the worker.
     pub(super) is_announced: bool,
 }
@@ -36,6 +38,7 @@ impl Instance {
             lock: Servers::new(costs.processes as usize),
             down: NetworkLine::new(bandwidth * share),
             up: NetworkLine::new(bandwidth * share),
+            calls: CallLimit::new((costs.least_calls * costs.processes) as u32, (costs.calls * costs.processes) as u32),
             is_announced: false,
         }
     }
@@ -65,14 +68,20 @@ pub(super) struct SlotState {
     /// Counts what the slot has done, so that events of a lost machine have no effect.
     turn: u32,
     pub(super) sending: Option<Sending>,
-    pub(super) since: f64,
+    since: f64,
+    /// When the present attempt was begun.
+    pub(super) began: f64,
     next: SlotStep,
     draws: Draws,
     /// How many times slower than usual this attempt is.
     slowness: f64,
-    /// The requests that were refused, and how often.
-    refused: u32,
+    /// The requests of this step that are not accepted yet, those of them that begin now, and how often some were
+    /// refused.
+    left: u32,
+    beginning: u32,
     tries: u32,
+    /// True if the inputs were fetched for another task of the same message.
+    has_inputs: bool,
     /// When all inputs are there.
     fetched: f64,
     has_failed: bool,
@@ -87,11 +96,14 @@ pub(super) fn cluster(costs: &Costs, slots: u32) -> (Vec<Instance>, Vec<SlotStat
         turn: 0,
         sending: None,
         since: 0.0,
+        began: 0.0,
         next: SlotStep::Begin,
         draws: Draws::new(0, 0, 0),
         slowness: 1.0,
-        refused: 0,
+        left: 0,
+        beginning: 0,
         tries: 0,
+        has_inputs: false,
         fetched: 0.0,
         has_failed: false,
     };
@@ -105,29 +117,54 @@ enum Asked {
     GivenUp,
 }
 
+/// The requests of a step: their number, the time that one takes, and the first of their directories with the number of
+/// these.
+#[derive(Clone, Copy)]
+struct StepRequests {
+    count: u32,
+    time: f64,
+    directories: (u32, u32),
+}
+
 impl SlotState {
-    /// Makes requests to some directories, or those of them again that were refused.
+    /// Makes the requests of a step, as many at once as are permitted, or those of them again that were refused.
     fn ask(
         &mut self,
         costs: &Costs,
+        calls: &mut CallLimit,
         limit: &mut RequestLimit,
         now: f64,
-        requests: u32,
-        (directory, directories): (u32, u32),
+        requests: StepRequests,
     ) -> Asked {
-        let asked = if self.refused > 0 { self.refused } else { requests };
-        self.refused = limit.ask(now, asked, directory, directories);
-        if self.refused == 0 {
-            self.tries = 0;
-            return Asked::Accepted;
+        if self.left == 0 {
+            self.left = requests.count;
         }
-        self.tries += 1;
-        if f64::from(self.tries) >= costs.tries {
-            self.refused = 0;
-            return Asked::GivenUp;
+        while self.left > 0 {
+            if self.beginning == 0 {
+                let (some, start) = calls.begin(now, self.left, requests.time);
+                self.beginning = some;
+                if start > now {
+                    return Asked::Later(start);
+                }
+            }
+            let some = std::mem::take(&mut self.beginning);
+            let refused = limit.ask(now, some, requests.directories.0, requests.directories.1);
+            self.left -= some - refused;
+            calls.accepted(some - refused);
+            if refused == 0 {
+                self.tries = 0;
+                continue;
+            }
+            calls.slow_down(now);
+            self.tries += 1;
+            if f64::from(self.tries) >= costs.tries {
+                (self.left, self.tries) = (0, 0);
+                return Asked::GivenUp;
+            }
+            let pause = (costs.slow_pause * f64::from(1_u32 << (self.tries - 1).min(16))).min(20.0);
+            return Asked::Later(now + pause * (0.5 + self.draws.next() / 2.0));
         }
-        let pause = (costs.pause * f64::from(1_u32 << (self.tries - 1).min(16))).min(20.0);
-        Asked::Later(now + pause * (0.5 + self.draws.next() / 2.0))
+        Asked::Accepted
     }
 }
 
@@ -176,22 +213,28 @@ impl Simulation<'_> {
                 continue;
             }
             let Some(sending) = self.queue.pop_front() else { return };
-            state.draws = Draws::new(self.production.seed, u64::from(sending.task), sending.attempt.into());
-            let mut luck =
-                Draws::new(self.production.seed, u64::from(sending.task), 1 << 32 | u64::from(sending.attempt));
-            let is_slow = luck.next() * 100.0 < self.costs.stragglers;
-            let least = self.costs.slowest * 0.3;
-            state.slowness = if is_slow { least + luck.next() * (self.costs.slowest - least) } else { 1.0 };
-            (state.sending, state.since, state.next) = (Some(sending), self.now, SlotStep::Begin);
-            (state.refused, state.tries, state.has_failed) = (0, 0, false);
+            (state.since, state.has_inputs) = (self.now, false);
             state.turn += 1;
-            let turn = state.turn;
-            self.measured.attempts += 1;
-            if sending.attempt < COPY {
-                self.coordinator.last_begun = self.now;
-            }
-            self.at(self.now + self.costs.broker_latency / 1000.0, Event::Slot { slot, turn });
+            self.begin(slot, sending, self.now + self.costs.broker_latency / 1000.0);
         }
+    }
+
+    /// Begins with a task of a message.
+    fn begin(&mut self, at: u32, sending: Sending, time: f64) {
+        let state = &mut self.slots[at as usize];
+        let (seed, task, attempt) = (self.production.seed, u64::from(sending.task), u64::from(sending.attempt));
+        state.draws = Draws::new(seed, task, attempt);
+        let mut luck = Draws::new(seed, task, 1 << 32 | attempt);
+        let is_slow = luck.next() * 100.0 < self.costs.stragglers;
+        let least = self.costs.slowest * 0.3;
+        state.slowness = if is_slow { least + luck.next() * (self.costs.slowest - least) } else { 1.0 };
+        (state.sending, state.began) = (Some(sending), self.now);
+        (state.left, state.beginning, state.tries, state.has_failed) = (0, 0, 0, false);
+        self.measured.attempts += 1;
+        if sending.attempt < COPY {
+            self.coordinator.last_begun = self.now;
+        }
+        self.then(at, SlotStep::Begin, time);
     }
 
     /// Does the next step of a slot.
@@ -202,7 +245,21 @@ impl Simulation<'_> {
         let instance = &mut self.instances[state.instance as usize];
         let number = self.production.tasks[sending.task as usize];
         let kind = &self.production.kinds[usize::from(number)];
-        let (results, granules) = ((kind.directory, kind.inputs), (u32::from(number), kind.granules));
+        // What another task of the message has read is not read again.
+        let (inputs, steps) = if state.has_inputs { (0, 0) } else { (kind.inputs, kind.steps) };
+        let head = StepRequests {
+            count: 1,
+            time: costs.get_latency / 1000.0 * mean_latency(),
+            directories: (u32::from(number), 1),
+        };
+        let headers = StepRequests { count: inputs, directories: (kind.directory, kind.inputs), ..head };
+        let data = StepRequests {
+            count: inputs * kind.parts(costs),
+            time: head.time + kind.input.min(costs.part) / costs.stream,
+            ..headers
+        };
+        let put =
+            StepRequests { time: costs.put_latency / 1000.0 * mean_latency() + kind.written / costs.stream, ..head };
         let get = |state: &mut SlotState| state.draws.latency(costs.get_latency / 1000.0);
         let of_instance = state.instance;
         let report = |kind| SlotReport { task: sending.task, attempt: sending.attempt, instance: of_instance, kind };
@@ -216,11 +273,19 @@ impl Simulation<'_> {
             SlotStep::Report => {
                 let end = self.broker.serve(now, costs.broker_message / 1e6);
                 let kind = if state.has_failed { ReportKind::Failed } else { ReportKind::Done };
+                if !state.has_failed {
+                    let spent = &mut self.coordinator.spent[usize::from(number)];
+                    *spent = (spent.0 + now - state.began, spent.1 + 1);
+                }
                 self.at(end, Event::Arrival(report(kind)));
                 self.then(at, SlotStep::Acknowledge, end + costs.broker_latency / 1000.0);
                 return;
             }
             SlotStep::Acknowledge => {
+                if sending.has_mate {
+                    self.begin(at, Sending { task: sending.task + 1, attempt: 1, has_mate: false }, now);
+                    return;
+                }
                 self.measured.slot_busy += now - state.since;
                 state.sending = None;
                 self.idle.push_back(at);
@@ -229,9 +294,10 @@ impl Simulation<'_> {
                 return;
             }
             SlotStep::Make => {
-                let end = instance.cores.serve(now, (kind.cpu - kind.lock) * state.slowness);
-                let last = (kind.cpu - kind.lock) * state.slowness / f64::from(kind.steps);
-                let end = end.max(state.fetched + last);
+                let saved = if state.has_inputs { kind.saved(costs) } else { 0.0 };
+                let making = (kind.cpu - kind.lock - saved).max(0.0) * state.slowness;
+                let end = instance.cores.serve(now, making).max(state.fetched + making / f64::from(steps.max(1)));
+                state.has_inputs = true;
                 self.then(at, SlotStep::Write, end);
                 return;
             }
@@ -242,12 +308,10 @@ impl Simulation<'_> {
                 self.then(at, SlotStep::Put, end);
                 return;
             }
-            SlotStep::Head => (state.ask(costs, &mut self.heads, now, kind.granules, granules), SlotStep::Headers),
-            SlotStep::Headers => (state.ask(costs, &mut self.gets, now, kind.inputs, results), SlotStep::Data),
-            SlotStep::Data => {
-                (state.ask(costs, &mut self.gets, now, kind.inputs * kind.parts(costs), results), SlotStep::Make)
-            }
-            SlotStep::Put => (state.ask(costs, &mut self.puts, now, kind.granules, granules), SlotStep::Report),
+            SlotStep::Head => (state.ask(costs, &mut instance.calls, &mut self.heads, now, head), SlotStep::Headers),
+            SlotStep::Headers => (state.ask(costs, &mut instance.calls, &mut self.gets, now, headers), SlotStep::Data),
+            SlotStep::Data => (state.ask(costs, &mut instance.calls, &mut self.gets, now, data), SlotStep::Make),
+            SlotStep::Put => (state.ask(costs, &mut instance.calls, &mut self.puts, now, put), SlotStep::Report),
         };
         match asked {
             Asked::Later(time) => {
@@ -264,24 +328,27 @@ impl Simulation<'_> {
         }
         let slowness = state.slowness;
         let end = match next {
-            SlotStep::Headers => now + slowness * (0..kind.granules).map(|_| get(state)).sum::<f64>(),
+            SlotStep::Headers => now + slowness * get(state),
             SlotStep::Data => {
                 // Each round takes as long as the slowest of its requests.
                 let at_once = costs.headers_at_once as u32;
-                let rounds = (0..kind.inputs.div_ceil(at_once)).map(|round| at_once.min(kind.inputs - round * at_once));
+                let rounds = (0..inputs.div_ceil(at_once)).map(|round| at_once.min(inputs - round * at_once));
                 now + slowness * rounds.map(|some| (0..some).map(|_| get(state)).fold(0.0, f64::max)).sum::<f64>()
+            }
+            SlotStep::Make if steps == 0 => {
+                state.fetched = now;
+                now
             }
             SlotStep::Make => {
                 let first = kind.fetch(costs, || get(state));
-                let others: f64 = (1..kind.steps).map(|_| kind.fetch(costs, || get(state))).sum();
+                let others: f64 = (1..steps).map(|_| kind.fetch(costs, || get(state))).sum();
                 let alone = (first + others) * slowness;
                 state.fetched = instance.down.transfer(now, kind.read(), alone);
                 // What is first on a line that others use too comes later by the same factor.
                 now + first * slowness * (state.fetched - now) / alone
             }
             _ => {
-                let latency: f64 = (0..kind.granules).map(|_| state.draws.latency(costs.put_latency / 1000.0)).sum();
-                let alone = (latency + kind.written / costs.stream) * slowness;
+                let alone = (state.draws.latency(costs.put_latency / 1000.0) + kind.written / costs.stream) * slowness;
                 instance.up.transfer(now, kind.written, alone)
             }
         };
@@ -343,10 +410,15 @@ impl Simulation<'_> {
     fn lose(&mut self, at: usize, known_after: f64) {
         let range = self.instances[at].slots.clone();
         let lost: Vec<Sending> = range.filter_map(|slot| self.slots[slot as usize].sending).collect();
-        for Sending { task, attempt } in lost {
+        for Sending { task, attempt, has_mate } in lost {
             self.measured.lost += 1;
-            let report = SlotReport { task, attempt, instance: at as u32, kind: ReportKind::Returned };
+            let instance = at as u32;
+            let report = SlotReport { task, attempt, instance, kind: ReportKind::Returned };
             self.at(self.now + known_after, Event::Arrival(report));
+            if has_mate {
+                let report = SlotReport { task: task + 1, attempt: 1, ..report };
+                self.at(self.now + known_after, Event::Arrival(report));
+            }
         }
         self.count_life(at);
         self.at(self.now + self.costs.boot, Event::Ready { instance: at as u32 });
