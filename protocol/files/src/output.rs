@@ -1,6 +1,7 @@
 //! Writing a file that a user has named: a regular file is replaced in one step, anything else is written to directly.
 //! [`write`] takes the bytes as a whole, [`NewFile`] one after the other.
 
+use crate::regular;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -94,7 +95,7 @@ impl NewFile {
                 renamed => return renamed,
             }
         }
-        let from = File::open(&self.temporary)?;
+        let from = regular::open(&self.temporary)?;
         match &self.target {
             WriteTarget::File(path) => overwrite(path, from),
             WriteTarget::Stream(stream) => write_stream(stream, from),
