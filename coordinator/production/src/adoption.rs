@@ -48,22 +48,26 @@ pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Res
     Ok(ledger.reopen(&absent.map_err(AdoptionError::Destination)?)?)
 }
 
-/// Marks waiting recipes as done whose granules exist at their destination already: for a ledger that was begun again.
-/// Stops after `limit`, since each granule takes milliseconds; workers find the rest. Returns the number of granules
+/// Marks recipes as done whose granules exist at their destination already: for a ledger that was begun again, or that is
+/// an old copy, which does not know what was made since. In a copy, recipes under way are looked for as well: the lost
+/// coordinator may have received their outcomes, which do not come again. Stops after `limit`, since each granule takes milliseconds; workers find the rest. Returns the number of granules
 /// found.
 ///
 /// # Errors
 /// Returns an error if the ledger cannot be written.
 pub fn adopt(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores, limit: Duration) -> Result<usize, LedgerError> {
     let begun = Instant::now();
-    let waiting = ids(ledger, RecipeState::Waiting)?;
+    let mut open = ids(ledger, RecipeState::Waiting)?;
+    if ledger.is_copy {
+        open.extend(ids(ledger, RecipeState::UnderWay)?);
+    }
     let mut found = Vec::new();
     let mut count = 0;
     for recipe in recipes {
         if begun.elapsed() > limit {
             break;
         }
-        let Some(plan) = recipe.recipe.as_ref().filter(|plan| waiting.contains(&plan.id)) else { continue };
+        let Some(plan) = recipe.recipe.as_ref().filter(|plan| open.contains(&plan.id)) else { continue };
         if let Some(bytes) = standing(recipe, &plan.id, stores) {
             found.push((plan.id.clone(), bytes));
             count += 1;

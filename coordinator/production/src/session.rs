@@ -537,6 +537,7 @@ async fn open(
         });
         let (opened, fetched) = opening.await.map_err(|e| SessionError::Thread("opening the ledger", e))?;
         let at = snapshots.map(|snapshots| snapshots.location().to_string()).unwrap_or_default();
+        let is_copy = matches!(fetched, Some(Ok(true)));
         match fetched {
             Some(Ok(true)) => listen(SessionEvent::Resumed { ledger: path, copy: &at }),
             Some(Err(error)) => {
@@ -545,7 +546,8 @@ async fn open(
             Some(Ok(false)) | None => {}
         }
         match opened {
-            Ok(ledger) => {
+            Ok(mut ledger) => {
+                ledger.is_copy = is_copy;
                 options.plan.monitor.enters(SessionPhase::Opening);
                 return Ok(Some(ledger));
             }
@@ -588,7 +590,7 @@ fn prepare(
             ledger.retry(RecipeState::Conflict)?;
         }
     }
-    if fresh {
+    if fresh || ledger.is_copy {
         adoption::adopt(ledger, recipes, stores, LOOK)?;
     }
     Ok(())

@@ -1,12 +1,11 @@
 //! Writing a file that a user has named: a regular file is replaced in one step, anything else is written to directly.
 //! [`write`] takes the bytes as a whole, [`NewFile`] one after the other.
 
-use crate::regular;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -95,7 +94,8 @@ impl NewFile {
                 renamed => return renamed,
             }
         }
-        let from = regular::open(&self.temporary)?;
+        let mut from = self.file.get_ref();
+        from.rewind()?;
         match &self.target {
             WriteTarget::File(path) => overwrite(path, from),
             WriteTarget::Stream(stream) => write_stream(stream, from),
@@ -224,7 +224,7 @@ fn temporary(path: &Path, private: bool) -> io::Result<(PathBuf, File)> {
         let name = format!("{}{:016x}{}", TEMPORARY.0, RandomState::new().hash_one(0_u8), TEMPORARY.1);
         let temporary = path.with_file_name(name);
         let mode = if private { 0o600 } else { 0o666 };
-        match OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary) {
+        match OpenOptions::new().write(true).read(true).create_new(true).mode(mode).open(&temporary) {
             Ok(file) => return Ok((temporary, file)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),

@@ -159,6 +159,8 @@ pub struct Ledger {
     exclusive: bool,
     /// Recipes that were returned for sending, by their numbers, with the attempt.
     offered: HashMap<i64, u32>,
+    /// True if this is a copy from the destination, since the ledger itself was lost.
+    pub(crate) is_copy: bool,
     /// Numbers of the recipes that were sent once more because their attempts were slow.
     sent_twice: HashSet<i64>,
     /// The lock, which the operating system releases when the process ends, however it ends.
@@ -193,6 +195,7 @@ impl Ledger {
             exclusive: true,
             offered: HashMap::new(),
             sent_twice: HashSet::new(),
+            is_copy: false,
             _lock: None,
         }
         .begin(production, now())
@@ -232,6 +235,7 @@ impl Ledger {
             exclusive,
             offered: HashMap::new(),
             sent_twice: HashSet::new(),
+            is_copy: false,
             _lock: Some(lock),
         };
         ledger.begin(production, now())
@@ -257,7 +261,19 @@ impl Ledger {
             return Err(LedgerError::Layout { path: path.into(), found });
         }
         let (path, policy, offered) = (path.into(), Policy::default(), HashMap::new());
-        Ok((Ledger { path, connection, policy, exclusive, offered, sent_twice: HashSet::new(), _lock: lock }, at_work))
+        Ok((
+            Ledger {
+                path,
+                connection,
+                policy,
+                exclusive,
+                offered,
+                sent_twice: HashSet::new(),
+                is_copy: false,
+                _lock: lock,
+            },
+            at_work,
+        ))
     }
 
     fn begin(mut self, production: &str, now: i64) -> Result<Ledger, LedgerError> {

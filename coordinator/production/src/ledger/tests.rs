@@ -546,6 +546,7 @@ fn an_exclusive_ledger_is_nobody_elses() {
         exclusive: true,
         offered: std::collections::HashMap::new(),
         sent_twice: std::collections::HashSet::new(),
+        is_copy: false,
         _lock: None,
     };
     ledger.set_fact("x", Some("y")).unwrap();
