@@ -18,27 +18,6 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-fn a_plan_lists_a_thousand_names_in_a_request_and_inspects_no_object() {
-    let cloud = Cloud::new();
-    for step in 0..1250 {
-        for ending in ["data", "meta"] {
-            let series = "run/DEMO/diags_monthly/OTHER_mon_mean/OTHER_mon_mean";
-            cloud.server.put("model", &format!("{series}.{step:010}.{ending}"), "");
-        }
-    }
-    cloud.server.record();
-    let list = cloud.plan("s3://out/granules", "tasks.jsonl.gz");
-    let requests: Vec<_> =
-        cloud.server.recorded().into_iter().filter(|request| request.target.starts_with("model/")).collect();
-    let of = |call| requests.iter().filter(|request| request.call == call).count();
-    let objects = cloud.server.files("model", "run").len();
-    assert_eq!((of(S3Call::List), of(S3Call::Head)), (objects.div_ceil(1000), 0), "{objects} objects");
-    // Some headers are read, for the times of granules: of the first, the last and some other steps of each variable.
-    assert!(of(S3Call::Get) < 100 && objects > 2500, "{} of {objects}", of(S3Call::Get));
-    assert!(fs::metadata(list).unwrap().len() > 0);
-}
-
-#[test]
 fn everything_may_be_on_s3() {
     let cloud = Cloud::new();
     let list = "s3://out/tasks.json";

@@ -7,7 +7,7 @@ use edp_protocol::recipe::{Recipe, Version};
 use edp_protocol::{Digest, Location};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// Returns the entity tag that an object must have; `None` if the SHA-256 of its content is recorded, which then
@@ -38,6 +38,8 @@ pub(crate) struct ObjectContent {
     pub(crate) fetched: Arc<RwLock<FetchedObject>>,
     /// True if it stays in memory without users, since another recipe is going to read it.
     is_kept: Arc<AtomicBool>,
+    /// Number of variables that read it and have not released it yet, whether they have requested it or not.
+    variables: Arc<AtomicUsize>,
     /// SHA-256 of its bytes, once it was fetched.
     pub(crate) digest: Arc<OnceLock<Digest>>,
 }
@@ -57,11 +59,18 @@ pub(crate) struct FetchedObject {
 }
 
 impl ObjectContent {
-    /// Ends the use by one user. The last one drops the object, unless it is kept.
+    /// Notes that another variable is going to request the object and to release it.
+    pub(crate) fn expect(&self) {
+        self.variables.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends the use by one variable. The last one drops the object, unless it is kept.
     pub(crate) fn release(&self) {
         let mut fetched = self.fetched.write().unwrap_or_else(PoisonError::into_inner);
         fetched.users = fetched.users.saturating_sub(1);
-        if fetched.users == 0 && !self.is_kept.load(Ordering::Relaxed) {
+        let fewer = |variables: usize| Some(variables.saturating_sub(1));
+        let before = self.variables.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).unwrap_or_default();
+        if fetched.users == 0 && before <= 1 && !self.is_kept.load(Ordering::Relaxed) {
             fetched.object = None;
         }
     }
@@ -267,6 +276,26 @@ mod tests {
         drop(group);
         assert!(all.lock().is_empty());
         assert!(takes(&all, "b"), "no group shares it any more");
+    }
+
+    #[test]
+    fn both_components_of_a_vector_are_made_of_one_transfer() {
+        let content = ObjectContent::default();
+        let fetch = || {
+            let mut fetched = content.fetched.write().unwrap();
+            let is_new = !fetched.join();
+            if is_new {
+                fetched.set(Box::new(Vec::new()));
+            }
+            is_new
+        };
+        content.expect();
+        content.expect();
+        assert!(fetch());
+        content.release();
+        assert!(!fetch(), "the second variable had not requested it yet");
+        content.release();
+        assert!(content.fetched.read().unwrap().object.is_none());
     }
 
     #[test]

@@ -276,6 +276,7 @@ impl Assembly<'_> {
             return self.open_file(path, u64::MAX);
         }
         let remote = self.remote(path, location)?;
+        remote.expect();
         remotes.push(remote.clone());
         Ok(Box::new(remote))
     }

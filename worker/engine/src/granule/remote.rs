@@ -44,6 +44,11 @@ impl Remote {
         self.content.digest.get()
     }
 
+    /// Notes that another variable is going to fetch and to release it.
+    pub(super) fn expect(&self) {
+        self.content.expect();
+    }
+
     pub(super) fn fetch(&self, stores: &Stores, stages: &Stages) -> Result<(), MakeError> {
         // A thread that asks for an object that is being fetched waits here.
         let mut fetched = self.content.fetched.write().unwrap_or_else(PoisonError::into_inner);
