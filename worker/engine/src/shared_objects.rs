@@ -34,11 +34,11 @@ impl ObjectVersion {
 /// The content of an object, which all clones share.
 #[derive(Clone, Default)]
 pub(crate) struct ObjectContent {
-    /// Locked for as long as the object is fetched.
-    pub(crate) fetched: Arc<RwLock<FetchedObject>>,
-    /// True if it stays in memory without users, since another recipe is going to read it.
+    /// The object while it is in memory. Locked for as long as it is fetched.
+    pub(crate) object: Arc<RwLock<Option<Box<dyn ReadAt>>>>,
+    /// True if it stays in memory after its variables, since another recipe is going to read it.
     is_kept: Arc<AtomicBool>,
-    /// Number of variables that read it and have not released it yet, whether they have requested it or not.
+    /// Number of variables that are going to read it or are reading it.
     variables: Arc<AtomicUsize>,
     /// SHA-256 of its bytes, once it was fetched.
     pub(crate) digest: Arc<OnceLock<Digest>>,
@@ -50,43 +50,20 @@ impl fmt::Debug for ObjectContent {
     }
 }
 
-/// An object that is in memory as long as it is needed.
-#[derive(Default)]
-pub(crate) struct FetchedObject {
-    pub(crate) object: Option<Box<dyn ReadAt>>,
-    /// Number of times that it was requested and not yet released.
-    users: usize,
-}
-
 impl ObjectContent {
-    /// Notes that another variable is going to request the object and to release it.
+    /// Notes that another variable is going to read the object and to release it.
     pub(crate) fn expect(&self) {
         self.variables.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends the use by one variable. The last one drops the object, unless it is kept.
     pub(crate) fn release(&self) {
-        let mut fetched = self.fetched.write().unwrap_or_else(PoisonError::into_inner);
-        fetched.users = fetched.users.saturating_sub(1);
+        let mut object = self.object.write().unwrap_or_else(PoisonError::into_inner);
         let fewer = |variables: usize| Some(variables.saturating_sub(1));
         let before = self.variables.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).unwrap_or_default();
-        if fetched.users == 0 && before <= 1 && !self.is_kept.load(Ordering::Relaxed) {
-            fetched.object = None;
+        if before <= 1 && !self.is_kept.load(Ordering::Relaxed) {
+            *object = None;
         }
-    }
-}
-
-impl FetchedObject {
-    /// Counts another user. Returns false if the object is to be fetched, and to be set by [`FetchedObject::set`].
-    pub(crate) fn join(&mut self) -> bool {
-        let is_there = self.object.is_some();
-        self.users += usize::from(is_there);
-        is_there
-    }
-
-    /// Sets the object for its first user.
-    pub(crate) fn set(&mut self, object: Box<dyn ReadAt>) {
-        (self.object, self.users) = (Some(object), 1);
     }
 }
 
@@ -151,8 +128,8 @@ impl SharedObjects {
 }
 
 impl AnnouncedObject {
-    /// Lets the object stay in memory without users if a recipe waits for it. One that no recipe waits for is dropped by
-    /// its last user.
+    /// Lets the object stay in memory after its variables if a recipe waits for it. One that no recipe waits for is
+    /// dropped by the last variable that reads it.
     fn keep(&self) {
         self.content.is_kept.store(self.waiting > 0, Ordering::Relaxed);
     }
@@ -178,8 +155,8 @@ pub struct GroupObjects {
 }
 
 impl GroupObjects {
-    /// Notes that the next recipe of the group is made now. Objects that no later one reads are dropped by their last
-    /// user.
+    /// Notes that the next recipe of the group is made now. Objects that no later one reads are dropped by
+    /// the last variable that reads them.
     pub fn begin_next(&mut self) {
         let Some(objects) = self.waiting.next() else { return };
         let mut announced = self.all.lock();
@@ -245,18 +222,14 @@ mod tests {
     fn takes(all: &SharedObjects, path: &str) -> bool {
         let version = Version::of_object(SIZE, Some("e".into()));
         let content = all.content(&format!("s3://results/{path}"), &version).unwrap_or_default();
-        let mut fetched = content.fetched.write().unwrap();
-        let is_new = !fetched.join();
-        if is_new {
-            fetched.set(Box::new(Vec::new()));
-        }
-        drop(fetched);
+        content.expect();
+        let is_new = content.object.write().unwrap().replace(Box::new(Vec::new())).is_none();
         content.release();
         is_new
     }
 
     fn in_memory(all: &SharedObjects) -> usize {
-        all.lock().values().filter(|object| object.content.fetched.read().unwrap().object.is_some()).count()
+        all.lock().values().filter(|object| object.content.object.read().unwrap().is_some()).count()
     }
 
     #[test]
@@ -281,21 +254,14 @@ mod tests {
     #[test]
     fn both_components_of_a_vector_are_made_of_one_transfer() {
         let content = ObjectContent::default();
-        let fetch = || {
-            let mut fetched = content.fetched.write().unwrap();
-            let is_new = !fetched.join();
-            if is_new {
-                fetched.set(Box::new(Vec::new()));
-            }
-            is_new
-        };
+        let fetch = || content.object.write().unwrap().replace(Box::new(Vec::new())).is_none();
         content.expect();
         content.expect();
         assert!(fetch());
         content.release();
         assert!(!fetch(), "the second variable had not requested it yet");
         content.release();
-        assert!(content.fetched.read().unwrap().object.is_none());
+        assert!(content.object.read().unwrap().is_none());
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl Remote {
 
     pub(super) fn fetch(&self, stores: &Stores, stages: &Stages) -> Result<(), MakeError> {
         // A thread that asks for an object that is being fetched waits here.
-        let mut fetched = self.content.fetched.write().unwrap_or_else(PoisonError::into_inner);
-        if fetched.join() {
+        let mut fetched = self.content.object.write().unwrap_or_else(PoisonError::into_inner);
+        if fetched.is_some() {
             return Ok(());
         }
         let fail = |source| MakeError::Input { path: self.path.clone(), source };
@@ -71,7 +71,7 @@ impl Remote {
             let difference = format!("has the SHA-256 {digest}, but had {first} a moment ago");
             return Err(MakeError::InputChanged { path: self.path.clone(), difference });
         }
-        fetched.set(object);
+        *fetched = Some(object);
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl ReadAt for Remote {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        match &self.content.fetched.read().unwrap_or_else(PoisonError::into_inner).object {
+        match &*self.content.object.read().unwrap_or_else(PoisonError::into_inner) {
             Some(object) => object.read_exact_at(buffer, offset),
             None => Err(io::Error::other("read before it was fetched; please report this")),
         }
