@@ -55,17 +55,21 @@ impl Ledger {
     pub(crate) fn take_mates(&mut self, taken: &[i64], now: i64) -> Result<Vec<Due>, LedgerError> {
         let read = || {
             let mut known: HashSet<i64> = self.offered.keys().copied().collect();
-            let condition = "listed = 1 AND state = 0 AND attempt = 0 AND alone = 0 AND due <= ?1
-                AND recipe.inputs = (SELECT own.inputs FROM recipe AS own WHERE own.number = ?2) AND recipe.inputs != 0
-                ORDER BY recipe.number LIMIT ?3";
+            let query = "SELECT mate.number FROM recipe AS own JOIN recipe AS mate USING (inputs)
+                WHERE own.number = ?2 AND inputs != 0 AND mate.listed = 1 AND mate.state = 0 AND mate.attempt = 0
+                AND mate.alone = 0 AND mate.due <= ?1 ORDER BY mate.number LIMIT ?3";
+            let mut statement = self.connection.prepare_cached(query)?;
             let mut mates = Vec::new();
             for number in taken {
                 if mates.len() >= MATES {
                     break;
                 }
                 let row = params![now, number, i64::try_from(MAX_GROUP).unwrap_or(i64::MAX)];
-                let found = due_rows(&self.connection, condition, row)?;
-                mates.extend(found.into_iter().filter(|due| known.insert(due.number)));
+                let found = statement.query_map(row, |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+                // Only recipes that were not taken yet are unpacked.
+                for mate in found.into_iter().filter(|mate| known.insert(*mate)) {
+                    mates.extend(due_rows(&self.connection, "recipe.number = ?1", [mate])?);
+                }
             }
             rusqlite::Result::Ok(mates)
         };
