@@ -5,7 +5,7 @@ use super::announcements::Announcements;
 use super::drive_options::{BATCH, BUILD, DriveError, DriveOptions, ROUND};
 use super::ledger::{self, Due, LedgerEvent, Settled};
 use super::ledger_handle::LedgerHandle;
-use super::task_groups::{OutgoingGroup, arrange, travels};
+use super::task_groups::{OutgoingGroup, arrange, grouping, travels};
 use edp_program::settings::TaskGrouping;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::trace;
@@ -60,8 +60,8 @@ impl Publishing {
                 Ok((ledger.take(ledger::now(), room)?, ledger.fact(BUILD)?))
             };
             let (mut due, build) = self.ledger.ask(take).await?;
-            let plan = self.plan_of_groups();
-            let travel: Vec<i64> = due.iter().filter(|due| travels(&plan, due)).map(|due| due.number).collect();
+            let grouping = grouping(&self.plan, self.announcements.all_take_groups());
+            let travel: Vec<i64> = due.iter().filter(|due| travels(grouping, due)).map(|due| due.number).collect();
             if !travel.is_empty() {
                 let mates = move |ledger: &mut ledger::Ledger| ledger.take_mates(&travel, ledger::now());
                 due.extend(self.ledger.ask(mates).await?);
@@ -75,7 +75,7 @@ impl Publishing {
                 continue;
             }
             let offered = due.len();
-            let (events, failure) = self.send(&plan, due, build.as_deref(), &halt).await;
+            let (events, failure) = self.send(grouping, due, build.as_deref(), &halt).await;
             let accepted = events.len();
             let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
             if !settled.is_empty() {
@@ -101,21 +101,11 @@ impl Publishing {
         Ok(())
     }
 
-    /// Returns the options, without groups as long as a worker may not take them. `always` is the user's word that all do.
-    fn plan_of_groups(&self) -> DriveOptions {
-        let is_possible = self.plan.local || self.announcements.all_take_groups();
-        let group = match self.plan.group {
-            TaskGrouping::S3 if !is_possible => TaskGrouping::Never,
-            group => group,
-        };
-        DriveOptions { group, ..self.plan.clone() }
-    }
-
     /// Publishes task messages. Returns an event for each whose result is known, and the error that keeps the others
     /// from being sent.
     async fn send(
         &self,
-        plan: &DriveOptions,
+        grouping: TaskGrouping,
         due: Vec<Due>,
         build: Option<&str>,
         halt: &CancellationToken,
@@ -123,7 +113,7 @@ impl Publishing {
         let mut events = Vec::with_capacity(due.len());
         let mut failure = None;
         let mut sending = JoinSet::new();
-        let (groups, refused) = arrange(plan, due);
+        let (groups, refused) = arrange(&self.plan, grouping, due);
         events.extend(refused.into_iter().map(|(due, error)| unsendable(due, &error)));
         for OutgoingGroup { members, .. } in groups {
             let (group, tasks): (Vec<Due>, Vec<_>) = members.into_iter().unzip();

@@ -32,7 +32,11 @@ impl OutgoingGroup {
 
 /// Arranges due recipes in groups, in the order in which the first of each is due. Also returns the recipes that cannot
 /// be sent, with the reason.
-pub(super) fn arrange(plan: &DriveOptions, due: Vec<Due>) -> (Vec<OutgoingGroup>, Vec<(Due, WireError)>) {
+pub(super) fn arrange(
+    plan: &DriveOptions,
+    grouping: TaskGrouping,
+    due: Vec<Due>,
+) -> (Vec<OutgoingGroup>, Vec<(Due, WireError)>) {
     let (mut groups, mut refused) = (Vec::<OutgoingGroup>::new(), Vec::new());
     // The group of the recipes that read an input.
     let mut readers: HashMap<String, usize> = HashMap::new();
@@ -44,7 +48,7 @@ pub(super) fn arrange(plan: &DriveOptions, due: Vec<Due>) -> (Vec<OutgoingGroup>
                 continue;
             }
         };
-        let reads: BTreeSet<String> = match travels(plan, &due) {
+        let reads: BTreeSet<String> = match travels(grouping, &due) {
             true => recipe.variables.values().flatten().flatten().cloned().collect(),
             false => BTreeSet::new(),
         };
@@ -60,12 +64,21 @@ pub(super) fn arrange(plan: &DriveOptions, due: Vec<Due>) -> (Vec<OutgoingGroup>
     (groups, refused)
 }
 
+/// Returns the recipes that may travel in groups at present. Workers of earlier releases do not know groups: with workers
+/// of several builds there are none, and without the user's word (`always`) only if all workers are known to take them.
+pub(super) fn grouping(plan: &DriveOptions, all_take_groups: bool) -> TaskGrouping {
+    match plan.group {
+        _ if plan.mixed_builds => TaskGrouping::Never,
+        TaskGrouping::S3 if !plan.local && !all_take_groups => TaskGrouping::Never,
+        group => group,
+    }
+}
+
 /// Returns true if a recipe travels together with others that read the same inputs.
-pub(super) fn travels(plan: &DriveOptions, due: &Due) -> bool {
-    // Workers of an earlier build do not know groups.
-    let is_first = due.attempt == 1 && !due.alone && !plan.mixed_builds;
-    is_first
-        && match plan.group {
+pub(super) fn travels(grouping: TaskGrouping, due: &Due) -> bool {
+    due.attempt == 1
+        && !due.alone
+        && match grouping {
             TaskGrouping::S3 => is_remote(&due.recipe),
             TaskGrouping::Always => true,
             TaskGrouping::Never => false,
@@ -139,7 +152,8 @@ mod tests {
     }
 
     fn arranged(group: TaskGrouping, due: Vec<Due>) -> Vec<Vec<i64>> {
-        let (groups, refused) = arrange(&options(group), due);
+        let plan = options(group);
+        let (groups, refused) = arrange(&plan, grouping(&plan, true), due);
         assert!(refused.is_empty(), "{refused:?}");
         groups.iter().map(|group| group.members.iter().map(|(due, _)| due.number).collect()).collect()
     }
@@ -162,7 +176,9 @@ mod tests {
         assert_eq!(arranged(TaskGrouping::Always, of("results")), grouped);
         assert_eq!(arranged(TaskGrouping::Never, of("s3://results/run")), single);
         let mixed = DriveOptions { mixed_builds: true, ..options(TaskGrouping::Always) };
-        assert_eq!(arrange(&mixed, of("results")).0.len(), 5);
+        assert_eq!(arrange(&mixed, grouping(&mixed, true), of("results")).0.len(), 5);
+        let cluster = DriveOptions { local: false, ..options(TaskGrouping::S3) };
+        assert_eq!([true, false].map(|all| grouping(&cluster, all)), [TaskGrouping::S3, TaskGrouping::Never]);
     }
 
     #[test]
@@ -179,7 +195,7 @@ mod tests {
         assert_eq!(sizes, [16, 16, 8]);
         let name = "x".repeat(MAX_RECIPE / 5);
         let all: Vec<Due> = (1..=4).map(|number| due(number, "results", &["T.1", &name])).collect();
-        let (groups, refused) = arrange(&options(TaskGrouping::Always), all);
+        let (groups, refused) = arrange(&options(TaskGrouping::Always), TaskGrouping::Always, all);
         assert_eq!((groups.len(), refused.len()), (2, 0));
         assert!(groups.iter().all(|group| group.size <= MAX_RECIPE));
     }
@@ -188,7 +204,8 @@ mod tests {
     fn what_cannot_be_sent_is_returned_with_its_reason() {
         let mut other = due(1, "results", &["T.1"]);
         other.id = "0".repeat(64);
-        let (groups, refused) = arrange(&options(TaskGrouping::Always), vec![other, due(2, "results", &["T.1"])]);
+        let (groups, refused) =
+            arrange(&options(TaskGrouping::Always), TaskGrouping::Always, vec![other, due(2, "results", &["T.1"])]);
         assert_eq!((groups.len(), refused.len(), refused[0].0.number), (1, 1, 1));
     }
 }
