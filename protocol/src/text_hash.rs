@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-/// Makes hashes of texts. They hold within this process only, so that nobody can prepare texts that share one.
+/// Makes hashes of texts. They hold within this process only, so that texts that share one cannot be prepared.
 #[derive(Debug, Default)]
 pub struct TextHasher([RandomState; 2]);
 

@@ -50,8 +50,8 @@ pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Res
 
 /// Marks recipes as done whose granules exist at their destination already: for a ledger that was begun again, or that is
 /// an old copy, which does not know what was made since. In a copy, recipes under way are looked for as well: the lost
-/// coordinator may have received their outcomes, which do not come again. Stops after `limit`, since each granule takes milliseconds; workers find the rest. Returns the number of granules
-/// found.
+/// coordinator may have received their outcomes, which do not come again. Stops after `limit`, since each granule takes
+/// milliseconds; workers find the rest. Returns the number of granules found.
 ///
 /// # Errors
 /// Returns an error if the ledger cannot be written.

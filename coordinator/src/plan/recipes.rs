@@ -95,8 +95,8 @@ pub struct Planned {
 /// plan of a whole release has more recipes than fit into memory: only what is found for one job is kept at a time, and
 /// some 30 bytes for each recipe, by which a granule that comes twice is noticed.
 ///
-/// A job that cannot be planned may come after recipes that were passed on already. Whoever takes recipes therefore
-/// keeps them where they do not count yet until the plan has ended well: in a file that has no name yet, or in a
+/// A job that cannot be planned may come after recipes that were passed on already. The caller therefore
+/// keeps recipes where they do not count yet until the plan has ended well: in a file that has no name yet, or in a
 /// transaction. Planning twice, once for errors and once for recipes, would take twice as long. If `take` breaks off,
 /// the plan ends early, and only `take` knows why.
 ///

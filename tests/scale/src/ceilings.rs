@@ -29,7 +29,7 @@ pub struct ReleaseMeans {
     pub written: f64,
     /// Processor time in seconds.
     pub cpu: f64,
-    /// Time in seconds for which a slot is occupied that waits for nobody.
+    /// Time in seconds for which a slot is occupied if it waits for no other.
     pub alone: f64,
     /// Number of granules.
     pub granules: f64,

@@ -9,7 +9,7 @@ pub enum FigureSource {
     Code,
     /// A limit or a guideline in the documentation of AWS or of RabbitMQ.
     Vendor,
-    /// Nobody has measured it here.
+    /// It was not measured.
     Assumed,
 }
 

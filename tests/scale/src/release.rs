@@ -121,7 +121,7 @@ impl TaskKind {
         TaskKind { cpu: self.cpu - self.saved(costs), inputs: 0, steps: 0, ..self.clone() }
     }
 
-    /// Time in seconds for which a task occupies a slot that waits for nobody, with mean latencies.
+    /// Time in seconds for which a task occupies a slot that waits for no other, with mean latencies.
     pub fn alone(&self, costs: &Costs) -> f64 {
         let mean = crate::random::mean_latency() / 1000.0;
         let (get, put) = (costs.get_latency * mean, costs.put_latency * mean);
