@@ -161,7 +161,7 @@ bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DAT
 	$(need) test
 	$(anywhere) cargo build --release --workspace --bins --locked --quiet
 	@if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; fi; \
-	$(anywhere) cargo bench --locked --quiet --workspace --bench granules --bench messages
+	$(anywhere) cargo bench --locked --quiet --workspace --bench encoder --bench granules --bench messages
 	@$(kernels)
 
 # The month is a long run, so the programs are those of `make build`; PROFILE=quick is built in a few minutes, and slower.

@@ -24,7 +24,7 @@ pub(crate) fn over<R: Send>(
     at_once::map(recipes, slots, |recipe| {
         silence_hdf5(); // in whatever thread this is called
         let stages = &Stages::begin();
-        let context = MakeContext { cache: &cache, memory, worker: &worker, cancel: &cancel, stages };
+        let context = MakeContext { cache: &cache, memory, paranoid: false, worker: &worker, cancel: &cancel, stages };
         let result = work(recipe, context);
         progress();
         result

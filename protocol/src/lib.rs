@@ -36,6 +36,7 @@
 //! ```
 
 pub mod calendar;
+pub mod compression;
 pub mod digest;
 pub mod location;
 pub mod message;
@@ -47,6 +48,7 @@ pub mod text_hash;
 pub mod vocabulary;
 pub mod wire;
 
+pub use compression::{ChunkShapes, FieldEncoder};
 pub use digest::Digest;
 pub use location::{Location, ObjectAddress};
 pub use recipe::Recipe;

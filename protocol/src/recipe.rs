@@ -22,25 +22,28 @@ pub use list::{
 };
 pub use version::Version;
 
+use crate::compression::{ChunkShapes, FieldEncoder};
 use crate::digest::Digest;
 use crate::location::{Location, without_parents};
 use crate::name::{GranuleName, NameError, PROJECT, base_name};
 use crate::text::is_unsafe;
-use crate::vocabulary::{Frequency, Mode};
+use crate::vocabulary::{Frequency, Mode, UnknownWord};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
+use std::str::FromStr;
 
 /// Returns the output version of a mode. It is raised when the granules that the mode makes of the same input change,
 /// at most once between releases. It is part of every recipe's id.
 ///
 /// Version 1: the id covers the sizes and entity tags of inputs. Version 2: it covers their SHA-256 where the plan has
 /// recorded it, see [`Version`]. Version 3 of `corrected`: identifiers are those that the archive has used since
-/// Release 6; the change log lists the other changes.
+/// Release 6; the change log lists the other changes. Version 4 of `corrected`: fields are compressed by
+/// [`FieldEncoder::Planes`].
 pub const fn output_version(mode: Mode) -> u32 {
     match mode {
-        Mode::Corrected => 3,
+        Mode::Corrected => 4,
         Mode::Edp2024 | Mode::Edp2026 => 2,
     }
 }
@@ -53,7 +56,9 @@ pub(crate) const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-90
 /// something else than was asked for.
 ///
 /// * `allow_partial` (`true`, only where outputs are missing): the granule is made without them.
+/// * `chunks` (`maps` or `columns`, only where the shape of chunks is not EDP's): see [`ChunkShapes`].
 /// * `dates` (`header`, only where it makes a difference): the times are those of the headers, not those of the steps.
+/// * `encoder` (`planes` or `libdeflate`, only where it is not the mode's own): see [`FieldEncoder`].
 /// * `project` (a text, only where it is not `ECCO`): the words for the project in the name of the granule.
 /// * `series` (an object from outputs of a time series to an object with `unset_first`, a number of values that become
 ///   fill if the series begins with the model, and `remove_mean`, true if the mean of the others is subtracted).
@@ -61,7 +66,11 @@ pub(crate) const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-90
 ///   if it never has any): the range is written, and values outside of it are refused.
 /// * `vectors` (`target`): vectors are rotated to the directions at the cells of the longitude-latitude grid.
 /// * `vertical` (`faces`): variables at upper cell faces keep the depths of these faces on the longitude-latitude grid.
-pub const OPTIONS: [&str; 7] = ["allow_partial", "dates", "project", "series", "valid_range", "vectors", "vertical"];
+pub const OPTIONS: [&str; 9] =
+    ["allow_partial", "chunks", "dates", ENCODER, "project", "series", "valid_range", "vectors", "vertical"];
+
+/// Name of the option for the encoder of fields.
+const ENCODER: &str = "encoder";
 
 /// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them. For an array in several pieces
 /// it has the two files of each piece.
@@ -221,8 +230,8 @@ pub struct Roots {
 }
 
 impl Plan {
-    /// Returns a plan of the present output version without an id, options, inputs, fields, derived and missing outputs:
-    /// the planner adds what there is of them, and the id last.
+    /// Returns a plan of the present output version without an id, options, inputs, fields, derived and missing
+    /// outputs: the planner adds what there is of them, and the id last.
     pub fn new(mode: Mode, time_units: String, digests: Digests, roots: Roots, production_date: String) -> Plan {
         Plan {
             id: String::new(),
@@ -261,6 +270,28 @@ impl Plan {
     pub fn keeps_faces(&self) -> bool {
         self.options.get("vertical").is_some_and(|value| value == "faces")
     }
+
+    /// Returns the encoder of fields (option `encoder`).
+    ///
+    /// # Errors
+    /// Returns an error if the option has an unknown word.
+    pub fn encoder(&self) -> Result<FieldEncoder, UnknownWord> {
+        self.word(ENCODER, FieldEncoder::of_mode(self.mode))
+    }
+
+    /// Returns the shapes of the chunks of fields (option `chunks`).
+    ///
+    /// # Errors
+    /// Returns an error if the option has an unknown word.
+    pub fn chunks(&self) -> Result<ChunkShapes, UnknownWord> {
+        self.word("chunks", ChunkShapes::default())
+    }
+
+    /// Returns the choice that an option of one word makes, or `without` if there is no such option.
+    fn word<T: FromStr<Err = UnknownWord>>(&self, option: &str, without: T) -> Result<T, UnknownWord> {
+        // Another value than a text is no known word either.
+        self.options.get(option).map_or(Ok(without), |value| value.as_str().unwrap_or_default().parse())
+    }
 }
 
 impl Recipe {
@@ -284,14 +315,15 @@ impl Recipe {
         Ok(path)
     }
 
-    /// Returns true if the granule has no time, since its time coverage has the resolution `TIME-INVARIANT`, in any case.
+    /// Returns true if the granule has no time, since its time coverage has the resolution `TIME-INVARIANT`, in any
+    /// case.
     pub fn is_time_invariant(&self) -> bool {
         let resolution = self.dynamic_metadata.time_coverage_resolution.as_deref();
         resolution.is_some_and(|resolution| resolution.eq_ignore_ascii_case(TIME_INVARIANT))
     }
 
-    /// Returns true if the attributes of `input_netcdf` are dropped. EDP drops them for any text that is not empty, also for
-    /// `"False"`; `corrected` reads true, false, yes, no, 1 and 0 in any case.
+    /// Returns true if the attributes of `input_netcdf` are dropped. EDP drops them for any text that is not empty,
+    /// also for `"False"`; `corrected` reads true, false, yes, no, 1 and 0 in any case.
     ///
     /// # Errors
     /// [`RecipeError::Strip`] if `corrected` finds another text.
@@ -367,8 +399,8 @@ impl Recipe {
         below(&self.granule, input, &self.plan()?.roots.source)
     }
 
-    /// Returns the mode of a recipe that has no key `recipe`, by the EDP that wrote it: EDP of 2024 names no configuration,
-    /// and has no time-invariant tasks.
+    /// Returns the mode of a recipe that has no key `recipe`, by the EDP that wrote it: EDP of 2024 names no
+    /// configuration, and has no time-invariant tasks.
     pub fn generation(&self) -> Mode {
         if self.ecco_cfg_loc.is_some() || self.is_time_invariant() { Mode::Edp2026 } else { Mode::Edp2024 }
     }
@@ -414,6 +446,11 @@ impl Recipe {
             let digest = |version: &Version| version.sha256.as_ref().map(|digest| digest.as_str().into());
             plan.inputs.iter().filter_map(|(path, version)| Some((path.clone(), digest(version)?))).collect()
         };
+        let mut options = plan.options.clone();
+        if plan.mode == Mode::Corrected && format < 4 {
+            // There was no choice.
+            options.remove(ENCODER);
+        }
         let mut content = serde_json::json!({
             "format": format,
             "granule": self.granule_below_root()?,
@@ -421,7 +458,7 @@ impl Recipe {
             "inputs": inputs,
             "dynamic_metadata": self.dynamic_metadata,
             "mode": plan.mode,
-            "options": plan.options,
+            "options": options,
             "time_units": plan.time_units,
             "digests": plan.digests,
         });
@@ -511,6 +548,9 @@ impl Recipe {
         if let Some(option) = plan.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
             return Err(RecipeError::Option { granule: self.granule.clone(), option: option.clone() });
         }
+        let unknown = |source| RecipeError::Choice { granule: self.granule.clone(), source };
+        plan.encoder().map_err(unknown)?;
+        plan.chunks().map_err(unknown)?;
         self.check_derived()?;
         self.check_id()
     }

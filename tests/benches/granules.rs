@@ -10,7 +10,8 @@
 //! on the demo's grid of the same size with 10 levels.
 
 use edp_engine::codec::{Codec, CodecKeys};
-use edp_engine::granule::blocks::{Block, chunk_shape};
+use edp_engine::granule::blocks::Block;
+use edp_engine::granule::chunk_shapes::chunk_shape;
 use edp_engine::granule::field::FILL;
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::granule::{make, make::MakeContext};
@@ -22,7 +23,7 @@ use edp_protocol::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Recipe};
 use edp_store::Stores;
-use edp_tests::{coordinator, count, expect, files, program};
+use edp_tests::{coordinator, count, expect, files, program, real};
 use edp_worker::service::Worker;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -222,7 +223,7 @@ fn run_copies(recipes: &[Recipe], directory: &Path, shape: Shape, copies: usize)
 /// Returns one recipe of each kind.
 fn inputs(directory: &Path) -> Vec<Recipe> {
     let list = match (std::env::var_os("EDP_REAL_DATA"), std::env::var_os("EDP_REAL_TOOLS")) {
-        (Some(data), Some(tools)) => real(&PathBuf::from(data), &PathBuf::from(tools), directory),
+        (Some(data), Some(tools)) => real::made_up_fields(&PathBuf::from(data), &PathBuf::from(tools), directory),
         _ => {
             expect(coordinator().args(["demo", "--size", "90", "--out"]).arg(directory.join("demo")), 0);
             directory.join("demo/tasks.json")
@@ -237,45 +238,6 @@ fn inputs(directory: &Path) -> Vec<Recipe> {
     kinds.into_values().collect()
 }
 
-/// Plans sea surface height, temperature and salinity, and velocity on the real grid.
-fn real(data: &Path, tools: &Path, directory: &Path) -> PathBuf {
-    let data = data.join("V4r4");
-    let python = std::env::var_os("EDP_PYTHON").unwrap_or("python3".into());
-    let fields =
-        ["SSH:c2", "SSHIBC:c2", "SSHNOIBC:c2", "ETAN:c2", "THETA:c3", "SALT:c3", "UVEL:u3", "VVEL:v3", "WVELMASS:w3"];
-    expect(
-        Command::new(python)
-            .arg(tools.join("make_fields.py"))
-            .arg("--grid")
-            .arg(data.join("grid_ECCOV4r4"))
-            .arg("--out")
-            .arg(directory.join("results/V4r4"))
-            .args(fields),
-        0,
-    );
-    let jobs = directory.join("jobs.txt");
-    let groupings = std::fs::read_to_string(data.join("../metadata/V4r4/ECCOv4r4_groupings_for_native_datasets.json"));
-    let latlon = std::fs::read_to_string(data.join("../metadata/V4r4/ECCOv4r4_groupings_for_latlon_datasets.json"));
-    let mut text = String::new();
-    for (grid, groupings) in [("native", groupings), ("latlon", latlon)] {
-        let groupings: Vec<serde_json::Value> = serde_json::from_str(&groupings.expect("groupings")).expect("JSON");
-        for dataset in ["SEA_SURFACE_HEIGHT", "OCEAN_TEMPERATURE_SALINITY", "OCEAN_VELOCITY"] {
-            let index = groupings.iter().position(|grouping| grouping["filename"] == dataset).expect(dataset);
-            text += &format!("[{index},'{grid}','AVG_MON','all']\n");
-        }
-    }
-    std::fs::write(&jobs, text).expect("the job file");
-    let list = directory.join("tasks.json");
-    let mut plan = coordinator();
-    plan.current_dir(&data).arg("plan").arg("--jobs").arg(&jobs).arg("--source").arg(directory.join("results"));
-    plan.arg("--destination").arg(directory.join("out")).args(["--grid", "grid_ECCOV4r4"]);
-    plan.args(["--mapping-factors", "mapping_factors", "--metadata", "../metadata/V4r4"]);
-    plan.args(["--config", "../config/product_generation_config_updated.yaml", "--tasks-out"]).arg(&list);
-    expect(&mut plan, 0);
-    std::env::set_current_dir(&data).expect("the data");
-    list
-}
-
 /// Measures one granule and prints its line of the table.
 fn row(recipe: &Recipe, directory: &Path) {
     let cancel = AtomicBool::new(false);
@@ -283,7 +245,14 @@ fn row(recipe: &Recipe, directory: &Path) {
     let once = |cache: &Cache| {
         std::fs::File::create(&path).expect("an empty file");
         let stages = Stages::begin();
-        let context = MakeContext { cache, memory: Worker::MEMORY, worker: "bench", cancel: &cancel, stages: &stages };
+        let context = MakeContext {
+            cache,
+            memory: Worker::MEMORY,
+            paranoid: false,
+            worker: "bench",
+            cancel: &cancel,
+            stages: &stages,
+        };
         let made = make::make(recipe, context, &path).expect("the granule");
         stages.report(made.size)
     };

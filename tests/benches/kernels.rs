@@ -9,6 +9,7 @@
 //! kernel alone.
 
 use edp_demo as demo;
+use edp_engine::codec::CodecKeys;
 use edp_engine::granule::blocks::Element as _;
 use edp_engine::granule::field::{Field, Route};
 use edp_engine::granule::kinds::{Direct, Maker, Rotated};
@@ -18,6 +19,7 @@ use edp_engine::granule::stages::Stages;
 use edp_engine::grid::{LevelSet, Native};
 use edp_engine::mapping::Factors;
 use edp_engine::mds::{FieldLocation, Header, MdsFile};
+use edp_protocol::ChunkShapes;
 use edp_protocol::recipe::Orientation;
 use edp_tests::expect;
 use std::hint::black_box;
@@ -106,7 +108,19 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
     let ranges = |maker: &dyn Maker, levels: Option<usize>, route: Route<'_>| {
         let stages = Stages::begin();
         let levels = levels.map(LevelSet::uppermost);
-        let field = Field { name: kernel, maker, grid: &grid, levels, route, timed: true, stages: &stages };
+        let (codec, chunks) = (CodecKeys::default().codec(), ChunkShapes::Edp);
+        let field = Field {
+            name: kernel,
+            maker,
+            grid: &grid,
+            levels,
+            route,
+            timed: true,
+            codec,
+            chunks,
+            paranoid: false,
+            stages: &stages,
+        };
         for _ in 0..repetitions {
             black_box(field.range::<f32>(&cancel).expect("good values"));
         }

@@ -9,6 +9,7 @@ pub mod layouts;
 pub mod null;
 pub mod parsers;
 pub mod proxy;
+pub mod real;
 pub mod s3;
 pub mod scrape;
 mod started;

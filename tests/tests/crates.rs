@@ -7,24 +7,29 @@ use std::process::Command;
 
 /// Each crate of the workspace on which others build, with all crates of the workspace on which it may depend, directly
 /// or indirectly.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("edp-protocol", &[]),
+    ("edp-encoder", &[]),
     ("edp-files", &[]),
     ("edp-store", &["edp-files", "edp-protocol"]),
     ("edp-s3", &["edp-files", "edp-protocol", "edp-store"]),
     ("edp-queue", &["edp-files", "edp-protocol"]),
     ("edp-program", &["edp-files", "edp-protocol", "edp-queue", "edp-store"]),
-    ("edp-engine", &["edp-files", "edp-protocol", "edp-store"]),
-    ("edp-production", &["edp-engine", "edp-files", "edp-program", "edp-protocol", "edp-queue", "edp-store"]),
-    ("edp-demo", &["edp-engine", "edp-files", "edp-protocol", "edp-store"]),
-    ("edp-parsers", &["edp-engine", "edp-files", "edp-protocol", "edp-store"]),
+    ("edp-engine", &["edp-encoder", "edp-files", "edp-protocol", "edp-store"]),
+    (
+        "edp-production",
+        &["edp-encoder", "edp-engine", "edp-files", "edp-program", "edp-protocol", "edp-queue", "edp-store"],
+    ),
+    ("edp-demo", &["edp-encoder", "edp-engine", "edp-files", "edp-protocol", "edp-store"]),
+    ("edp-parsers", &["edp-encoder", "edp-engine", "edp-files", "edp-protocol", "edp-store"]),
 ];
 
 /// Third-party crates by which a program uses the network, or an asynchronous runtime.
 const NETWORK: [&str; 6] = ["aws-sdk-s3", "hyper", "lapin", "opentelemetry", "socket2", "tokio"];
 
 /// Crates that must not use the network.
-const QUIET: [&str; 6] = ["edp-protocol", "edp-files", "edp-store", "edp-engine", "edp-demo", "edp-parsers"];
+const QUIET: [&str; 7] =
+    ["edp-protocol", "edp-encoder", "edp-files", "edp-store", "edp-engine", "edp-demo", "edp-parsers"];
 
 /// Returns the packages that each package needs to be built, by name, without those of its tests.
 fn needed() -> BTreeMap<String, BTreeSet<String>> {

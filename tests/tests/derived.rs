@@ -142,7 +142,8 @@ fn a_mean_is_the_same_bytes_however_it_is_made() {
     let made = |memory: u64| {
         let path = fixture.path("granule.nc");
         File::create(&path).unwrap();
-        let context = MakeContext { cache: &cache, memory, worker: "test", cancel: &cancel, stages: &stages };
+        let context =
+            MakeContext { cache: &cache, memory, paranoid: false, worker: "test", cancel: &cancel, stages: &stages };
         match make::make(recipe, context, &path).unwrap_err() {
             MakeError::Memory { needed, .. } => needed,
             error => panic!("{error}"),

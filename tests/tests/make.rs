@@ -188,7 +188,8 @@ fn memory_changes_how_a_granule_is_made_and_not_what_it_is() {
     let digest = |recipe: &Recipe, memory: u64| {
         let path = fixture.path("granule.nc");
         let stages = Stages::begin();
-        let context = MakeContext { cache: &cache, memory, worker: "test", cancel: &cancel, stages: &stages };
+        let context =
+            MakeContext { cache: &cache, memory, paranoid: false, worker: "test", cancel: &cancel, stages: &stages };
         fs::File::create(&path).unwrap();
         let made = make::make(recipe, context, &path).map(|made| made.digest).map_err(Box::new);
         let _ = fs::remove_file(&path);

@@ -9,7 +9,8 @@ fn read_by_all(mode: &str) {
     let Some(python) = std::env::var_os("EDP_PYTHON") else {
         return edp_tests::not_run("EDP_PYTHON names no interpreter with netCDF4 and xarray; `make test` sets it");
     };
-    let fixture = Fixture::new(8);
+    // Chunks are large enough for every encoder.
+    let fixture = Fixture::new(45);
     let list = fixture.plan(&fixture.path("out"), "tasks.json", &["--compatibility", mode]);
     expect(coordinator().arg("run").arg(&list), 0);
     let recipes = recipe::parse_list("list", &std::fs::read(&list).unwrap()).unwrap();

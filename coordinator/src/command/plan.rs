@@ -13,7 +13,7 @@ use edp_program::settings::Settings;
 use edp_protocol::location::{LocationError, without_parents};
 use edp_protocol::name::GEOMETRY;
 use edp_protocol::recipe::{ListForm, ListWriter, Recipe, Roots};
-use edp_protocol::{Frequency, GridKind, Location, Mode};
+use edp_protocol::{ChunkShapes, FieldEncoder, Frequency, GridKind, Location, Mode};
 use edp_store::{StoreError, Stores};
 use edp_worker::console::{Ending, Usage, note, out_data};
 use edp_worker::tasks::{date_text, production_date};
@@ -89,6 +89,13 @@ pub(crate) struct PlanSourceOptions {
     /// Cells at which rotated vectors of latlon granules get their direction [default: source]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vectors: Option<Vectors>,
+    /// Encoder of the zlib streams of fields [default: that of the mode: planes for corrected]
+    #[arg(long, value_name = "ENCODER")]
+    pub(crate) encoder: Option<FieldEncoder>,
+    /// Shapes of chunks: edp as in EDP's granules, maps for whole planes, columns for all levels of small parts
+    /// [default: edp]
+    #[arg(long, value_name = "SHAPES")]
+    pub(crate) chunks: Option<ChunkShapes>,
     /// Times of granules: from the steps in the names of results and model_timestep, or from the headers' timeInterval,
     /// for runs that have changed the length of their steps [default: steps]
     #[arg(long, value_enum, value_name = "SOURCE")]
@@ -285,6 +292,8 @@ impl PlanSourceOptions {
             (self.vertical.is_some(), "--vertical"),
             (self.vectors.is_some(), "--vectors"),
             (self.dates.is_some(), "--dates"),
+            (self.encoder.is_some(), "--encoder"),
+            (self.chunks.is_some(), "--chunks"),
             (self.allow_empty, "--allow-empty"),
             (self.digests, "--digests"),
         ];
@@ -305,6 +314,9 @@ impl PlanSourceOptions {
             (self.vertical == Some(Vertical::Faces), "--vertical faces"),
             (self.vectors == Some(Vectors::Target), "--vectors target"),
             (self.dates == Some(DatesOption::Header), "--dates header"),
+            (self.encoder == Some(FieldEncoder::Planes), "--encoder planes"),
+            (self.chunks == Some(ChunkShapes::Maps), "--chunks maps"),
+            (self.chunks == Some(ChunkShapes::Columns), "--chunks columns"),
         ];
         let given = options.into_iter().find(|(given, _)| *given && mode != Mode::Corrected);
         let option = given.map(|(_, name)| name);
@@ -443,6 +455,8 @@ impl PlanSourceOptions {
             archive: self.archive,
             depths_of_faces: self.vertical == Some(Vertical::Faces),
             vectors_at_target: self.vectors == Some(Vectors::Target),
+            encoder: self.encoder,
+            chunks: self.chunks.unwrap_or_default(),
         };
         let mut prepared = PreparedPlan::new(rules, requested, Roots { source, destination }, shared, stores);
         if let Some((at, table)) = ranges {

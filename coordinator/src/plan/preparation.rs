@@ -14,7 +14,7 @@ use edp_engine::resources::SharedInputs;
 use edp_protocol::location::LocationError;
 use edp_protocol::name::{GEOMETRY, PROJECT};
 use edp_protocol::recipe::{Recipe, RecipeError, Roots};
-use edp_protocol::{Frequency, GridKind, Mode};
+use edp_protocol::{ChunkShapes, FieldEncoder, Frequency, GridKind, Mode};
 use edp_store::Stores;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,6 +47,10 @@ pub struct PlanRules {
     pub depths_of_faces: bool,
     /// True if eastward and northward components of latlon granules are computed at the cells of the target.
     pub vectors_at_target: bool,
+    /// The encoder of fields; `None` for that of the mode.
+    pub encoder: Option<FieldEncoder>,
+    /// The shapes of the chunks of fields.
+    pub chunks: ChunkShapes,
 }
 
 /// What is asked for: the jobs, and the words by which the user has asked for them.
@@ -283,6 +287,15 @@ impl PreparedPlan {
                 recipe.set_option("vectors", "target".into())?;
             }
         }
+        let encoder = self.rules.encoder.filter(|encoder| *encoder != FieldEncoder::of_mode(self.rules.mode));
+        let chunks = Some(self.rules.chunks).filter(|chunks| *chunks != ChunkShapes::Edp);
+        let choices = [("encoder", encoder.map(FieldEncoder::as_str)), ("chunks", chunks.map(ChunkShapes::as_str))];
+        for (option, word) in choices {
+            let Some(word) = word else { continue };
+            for recipe in recipes.iter_mut().filter(|recipe| has_fields(recipe)) {
+                recipe.set_option(option, word.into())?;
+            }
+        }
         Ok(())
     }
 }
@@ -385,6 +398,14 @@ fn has_depths_of_latlon(recipe: &Recipe) -> bool {
     recipe.dynamic_metadata.dimension == "3D" && recipe.name().is_ok_and(|name| name.grid == GridKind::Latlon)
 }
 
+/// Returns true if the granule has variables on a grid that are made from the model's output, so that
+/// [`PlanRules::encoder`] and [`PlanRules::chunks`] make a difference.
+fn has_fields(recipe: &Recipe) -> bool {
+    recipe.input_netcdf.is_none()
+        && !recipe.variables.is_empty()
+        && recipe.name().is_ok_and(|name| name.grid != GridKind::Series)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -403,11 +424,13 @@ mod tests {
         let options = [
             (PlanRules { depths_of_faces: true, ..PlanRules::default() }, has_depths_of_latlon as fn(&Recipe) -> bool),
             (PlanRules { vectors_at_target: true, ..PlanRules::default() }, has_rotated_vectors),
+            (PlanRules { encoder: Some(FieldEncoder::Libdeflate), ..PlanRules::default() }, has_fields),
+            (PlanRules { chunks: ChunkShapes::Maps, ..PlanRules::default() }, has_fields),
         ];
         for (rules, concerns) in options {
             let with = recipes(&demo.prepared(rules));
             assert_eq!(with.len(), plain.len());
-            assert!(plain.iter().any(concerns) && !plain.iter().all(concerns));
+            assert!(plain.iter().any(concerns));
             for (with, without) in with.iter().zip(&plain) {
                 let same = with.plan().unwrap().id == without.plan().unwrap().id;
                 assert_eq!(same, !concerns(without), "{}", without.granule);

@@ -183,13 +183,13 @@ fn the_lists_of_the_releases_keep_their_ids() {
 
 /// Release, mode, output version, and the digest of all ids.
 const IDS: [(&str, &str, u32, &str); 9] = [
-    ("V4r4", "corrected", 3, "dbdb19f9e317f85a227df2af7c0f37843317953ab666be4b9f0f800fae219495"),
+    ("V4r4", "corrected", 4, "e17b78c1cde5732e37ed5a2ad2c0913b5399657ff502aba92cd750fd11400fa1"),
     ("V4r4", "edp-2024", 2, "1c20cd5e98826dd0f3ba5595c5d355b568066a3ecb6ce20e4cf75e9b205061f3"),
     ("V4r4", "edp-2026", 2, "5f31176de576708a3f31eaecccd640aa4613c588fcdedd5bc64202475e8f02d1"),
-    ("V4r5", "corrected", 3, "a8d7a3dd296712e03e96d3a1596a3661047d914f974d4c3a12474655e0acbfa8"),
+    ("V4r5", "corrected", 4, "ad0429b1c701f2220db23bac2e79db4acc5b22715a61012c2d0db1db47844af5"),
     ("V4r5", "edp-2024", 2, "b2377e6d6e0c76e6878d413fdcdc2a32ac814ba636546c83c11b71c740cde3db"),
     ("V4r5", "edp-2026", 2, "d56d4c57d0ff6a87f9b932e737532a14e897a113c264ecf6e283de4eff71bdf5"),
-    ("V4r6", "corrected", 3, "6cc71bc30240ea89e3ab619275e6be7ed318d3afe8b4e2d3c76d8f8aa9192111"),
+    ("V4r6", "corrected", 4, "1feb2d891c9c2546fd0059e5ff8d1088ab132b05683793ed616d89211bb75483"),
     ("V4r6", "edp-2024", 2, "8de1dcb9bef11aefafe8bd76095d9f475d97774bd4f2b5720beb037bcf709620"),
     ("V4r6", "edp-2026", 2, "30b74e78cc4201b97c3bf0623f18a3a1e579b77e7c395c50937e77cbc47cd6ca"),
 ];

@@ -272,7 +272,7 @@ mod tests {
             "variables": {"SSH": [["in/a.data", "in/a.meta"]]},
             "dynamic_metadata": {"name": "n", "dimension": "2D", "summary": "s"},
             "recipe": {
-                "id": "", "format": 3, "mode": "corrected", "time_units": "hours since 1992-01-01",
+                "id": "", "format": 4, "mode": "corrected", "time_units": "hours since 1992-01-01",
                 "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"}, "inputs": {},
                 "roots": {"source": "in", "destination": "out"}, "production_date": "2020-01-01T00:00:00Z",
             },

@@ -1,6 +1,7 @@
 //! Errors of recipes and lists, with advice on what to do about them.
 
 use crate::text::line;
+use crate::vocabulary::UnknownWord;
 
 /// The reason why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,14 @@ pub enum RecipeError {
         granule: String,
         /// Name of the option.
         option: String,
+    },
+    /// An option of the recipe has a word that this program does not know.
+    #[error("recipe {granule}: {source}; make it by the program that planned it")]
+    Choice {
+        /// Path or address of the granule.
+        granule: String,
+        /// What is unknown.
+        source: UnknownWord,
     },
     /// The recipe was planned by a program whose output differs.
     #[error(

@@ -9,7 +9,7 @@ fn recipe() -> Recipe {
         "variables": {"Z": [["res/d/Z.data", "res/d/Z.meta"]], "B": [["res/d/B.data", "res/d/B.meta"]]},
         "ecco_grid_loc": "grid", "ecco_mapping_factors_loc": null, "ecco_metadata_loc": "metadata",
         "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"},
-        "recipe": {"id": "", "format": 3, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
+        "recipe": {"id": "", "format": 4, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
             "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"},
             "inputs": {"d/Z.data": {"size": 8}}, "roots": {"source": "res", "destination": "out"},
             "production_date": "2020-01-01T00:00:00Z"}}"#;
@@ -156,7 +156,10 @@ fn recipes_of_an_earlier_output_version_keep_their_id() {
     let mut second = recipe();
     plan_of(&mut second).format = 2;
     let of_second = second.computed_id().unwrap();
-    assert_eq!(recipe().earlier_ids().unwrap(), [(2, of_second), (1, id.clone())]);
+    let mut third = recipe();
+    plan_of(&mut third).format = 3;
+    let of_third = third.computed_id().unwrap();
+    assert_eq!(recipe().earlier_ids().unwrap(), [(3, of_third), (2, of_second), (1, id.clone())]);
     assert!(old.earlier_ids().unwrap().is_empty());
     plan_of(&mut old).inputs.get_mut("d/Z.data").unwrap().size = 9;
     assert_ne!(old.computed_id().unwrap(), id);
@@ -235,6 +238,32 @@ fn options_are_part_of_the_id_to_the_last_bit() {
     assert!(!r.plan().unwrap().keeps_faces());
     r.set_option("vertical", "faces".into()).unwrap();
     assert!(r.plan().unwrap().keeps_faces());
+}
+
+#[test]
+fn encoders_and_chunks_are_known_words_that_count_in_the_id() {
+    let plain = recipe();
+    assert_eq!(plain.plan().unwrap().encoder(), Ok(FieldEncoder::Planes));
+    assert_eq!(plain.plan().unwrap().chunks(), Ok(ChunkShapes::Edp));
+    let mut ids = vec![plain.computed_id().unwrap()];
+    for (option, word) in [("encoder", "libdeflate"), ("chunks", "maps"), ("chunks", "columns")] {
+        let mut r = recipe();
+        r.set_option(option, word.into()).unwrap();
+        r.check_identity().unwrap();
+        ids.push(r.computed_id().unwrap());
+        // Under earlier output versions there was no choice of the encoder.
+        assert_eq!(r.earlier_ids().unwrap() == plain.earlier_ids().unwrap(), option == "encoder");
+        r.set_option(option, "fast".into()).unwrap();
+        assert!(r.check_identity().unwrap_err().to_string().contains("'fast': use one of"), "{option}");
+        r.set_option(option, 5.into()).unwrap();
+        assert!(matches!(r.check_identity(), Err(RecipeError::Choice { .. })), "{option}");
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 4);
+    let mut edp = recipe();
+    plan_of(&mut edp).mode = Mode::Edp2026;
+    assert_eq!(edp.plan().unwrap().encoder(), Ok(FieldEncoder::Libdeflate));
 }
 
 #[test]

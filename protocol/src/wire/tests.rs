@@ -259,7 +259,7 @@ fn a_body_that_was_not_kept_is_told_by_its_size() {
 fn an_order_is_of_the_recipe_that_is_in_it() {
     let text = r#"{"granule": "out/a.nc", "variables": {"B": [["res/B.data", "res/B.meta"]]},
         "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"},
-        "recipe": {"id": "", "format": 3, "mode": "corrected", "time_units": "hours since 1992-01-01T12:00:00",
+        "recipe": {"id": "", "format": 4, "mode": "corrected", "time_units": "hours since 1992-01-01T12:00:00",
             "digests": {"configuration": "C", "metadata": "C", "grid": "C"}, "inputs": {},
             "roots": {"source": "res", "destination": "out"}, "production_date": "2020-01-01T00:00:00Z"}}"#;
     let mut recipe: Recipe = serde_json::from_str(&text.replace('C', &"c".repeat(64))).unwrap();

@@ -6,6 +6,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a parser that breaks a promise ends its test
 
+use edp_encoder::{PlaneEncoder, PlaneLayout};
 use edp_engine::grid::Diagnostics;
 use edp_engine::mapping::pickle::PickleDocument;
 use edp_engine::mapping::{check_matrix, unpack_pickle};
@@ -20,6 +21,7 @@ use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe::{self, ListForm};
 use edp_protocol::wire::{CONTENT_TYPE, MAX_OUTCOME, MAX_RECIPE, MAX_WORKER, Outcome, TaskGroup, TaskMessage};
 use edp_protocol::{GridKind, Location};
+use libdeflater::Decompressor;
 use std::fs::File;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
@@ -28,10 +30,11 @@ use std::path::Path;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All parsers of this crate.
-pub const ALL: [Parser; 14] = [
+pub const ALL: [Parser; 15] = [
     ("arrays", arrays),
     ("configuration", configuration),
     ("diagnostics", diagnostics),
+    ("encoder", encoder),
     ("frame", frame),
     ("groupings", groupings),
     ("header", header),
@@ -252,6 +255,27 @@ pub fn metadata(input: &[u8]) {
     if let Err(error) = GlobalEntry::parse_list(FILE, input) {
         names_it(&error);
     }
+}
+
+/// Compresses a chunk, which is no parsing, but its bytes decide every step. The first two bytes choose the layout, and
+/// the others are repeated with a change until they are a chunk that is not too small.
+///
+/// # Panics
+/// Panics if it is not read back, or is larger than it may be.
+pub fn encoder(input: &[u8]) {
+    let Some((&[element, row], pattern)) = input.split_first_chunk().filter(|(_, pattern)| !pattern.is_empty()) else {
+        return;
+    };
+    let element = usize::from(element % 9);
+    let layout = PlaneLayout { element, row: usize::from(row) * 7, level: usize::from(row) * 77 };
+    let length = (edp_encoder::SMALLEST + input.len()) / element.max(1) * element.max(1);
+    let times = (0_usize..).flat_map(|time| pattern.iter().map(move |byte| byte.wrapping_add((time / 64) as u8)));
+    let plain: Vec<u8> = times.take(length).collect();
+    let stream = PlaneEncoder::new(5).expect("a level").encode(&plain, layout);
+    assert!(stream.len() <= plain.len() + plain.len() / 1000 + 64, "{} bytes of {}", stream.len(), plain.len());
+    let mut read = vec![0; plain.len()];
+    let found = Decompressor::new().zlib_decompress(&stream, &mut read).expect("a stream");
+    assert!(found == plain.len() && read == plain);
 }
 
 /// Parses the name of a granule.

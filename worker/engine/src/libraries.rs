@@ -79,15 +79,16 @@ fn versions() -> [String; 2] {
 }
 
 /// Returns what decides the bytes of a granule besides its recipe, and nothing else: the output version of each mode,
-/// the two libraries that arrange the file, and the encoder. Two programs with the same fingerprint make the same bytes
+/// the two libraries that arrange the file, and the encoders. Two programs with the same fingerprint make the same bytes
 /// of the same recipe, whatever their own versions are.
 pub fn fingerprint() -> String {
     // first of all: only the first call into the library can keep it from cleaning up at the end of the process
     silence_hdf5();
     let [netcdf, hdf5] = versions();
     let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
-    let encoders = codec::ENCODERS.map(|(name, _, version)| format!(", {name} {version}")).concat();
-    format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}{encoders}")
+    let libraries = codec::LIBRARIES.map(|(name, _, version)| format!(", {name} {version}")).concat();
+    let encoders = codec::ENCODERS.map(|(name, version)| format!(", {name} {version}")).concat();
+    format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}{libraries}{encoders}")
 }
 
 /// Opens a NetCDF file for reading.
@@ -143,8 +144,9 @@ mod tests {
     fn the_fingerprint_names_what_decides_bytes_and_nothing_else() {
         let [netcdf, hdf5] = versions();
         let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
-        let expected =
-            format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate 1.26.1");
+        let expected = format!(
+            "output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate 1.26.1, planes 1"
+        );
         assert_eq!(fingerprint(), expected);
         // Then netCDF-C and HDF5 are those that this workspace builds.
         if cfg!(feature = "static") {
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn the_version_of_the_encoder_is_that_of_the_lock_file() {
         let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
-        for (_, package, version) in codec::ENCODERS {
+        for (_, package, version) in codec::LIBRARIES {
             let (_, entry) = lock.split_once(&format!("name = \"{package}\"\nversion = \"")).unwrap();
             assert_eq!(entry.split('"').next().unwrap(), version);
         }

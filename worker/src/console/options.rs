@@ -31,6 +31,9 @@ pub struct WorkerOptions {
     /// Make granules again that an earlier output version made
     #[arg(long)]
     pub replace_older: bool,
+    /// Decompress each chunk again before it is written, to find what a damaged machine does to it
+    #[arg(long)]
+    pub paranoid: bool,
     /// Write to a store that ignores conditions; two workers may then write the same granule
     #[arg(long)]
     pub unconditional: bool,
@@ -54,6 +57,7 @@ impl WorkerOptions {
     ) -> Worker {
         service::object::sweep_scratch(&stores.scratch());
         let memory = u64::from(settings.run.memory) << 20;
+        let paranoid = self.paranoid || settings.run.paranoid;
         let slots = slots(self.slots, settings);
         let processes = usize::from(self.processes.unwrap_or(settings.run.processes)).min(slots);
         let setup = || ProcessSetup {
@@ -61,6 +65,7 @@ impl WorkerOptions {
             roots: Some(roots.into_iter().map(Location::to_string).collect())
                 .filter(|roots: &Vec<_>| !roots.is_empty()),
             memory,
+            paranoid,
             replace: self.replace,
             replace_older: self.replace_older,
             log: [settings.log.clone(), settings.log_format.clone()],
@@ -69,6 +74,7 @@ impl WorkerOptions {
         Worker {
             replace_older: self.replace_older,
             memory,
+            paranoid,
             cache: Cache::with_memory(stores.clone(), memory),
             processes: (processes > 1).then(|| ProcessPool::new(processes, setup())),
             ..Worker::new(slots, self.replace)

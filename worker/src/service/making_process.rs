@@ -82,6 +82,7 @@ fn begin(setup: &ProcessSetup) -> anyhow::Result<(Worker, Telemetry)> {
     let worker = Worker {
         replace_older: setup.replace_older,
         memory: setup.memory,
+        paranoid: setup.paranoid,
         cache: Cache::with_memory(stores, setup.memory),
         ..Worker::new(1, setup.replace)
     };

@@ -46,6 +46,8 @@ pub struct Worker {
     /// Memory in bytes that a granule may take while it is made, in addition to the resources; see
     /// [`MakeContext::memory`].
     pub memory: u64,
+    /// True if each chunk is decompressed again before it is written.
+    pub paranoid: bool,
     /// Resources that were loaded.
     pub cache: Cache,
     /// Keeps slots from making the same granule at once.
@@ -66,6 +68,7 @@ impl Worker {
             replace,
             replace_older: false,
             memory: Worker::MEMORY,
+            paranoid: false,
             cache: Cache::default(),
             granule_locks: GranuleLocks::default(),
             processes: None,
@@ -111,8 +114,14 @@ impl Worker {
         if !replace {
             partial.check_commit().map_err(unwritten)?;
         }
-        let context =
-            MakeContext { cache: &self.cache, memory: self.memory, worker: &self.id, cancel, stages: &stages };
+        let context = MakeContext {
+            cache: &self.cache,
+            memory: self.memory,
+            paranoid: self.paranoid,
+            worker: &self.id,
+            cancel,
+            stages: &stages,
+        };
         let made = make::make(recipe, context, &partial.path())
             .map_err(|e| failure(&partial, &e, |system| unwritable(recipe, system)))?;
         wanted()?;

@@ -39,7 +39,14 @@ impl Worker {
         let place = stores.scratch().join(format!("{}.nc", plan.id));
         // The scratch directory is ours, not one that recipes name.
         let partial = PartialFile::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
-        let context = MakeContext { cache: &self.cache, memory: self.memory, worker: &self.id, cancel, stages };
+        let context = MakeContext {
+            cache: &self.cache,
+            memory: self.memory,
+            paranoid: self.paranoid,
+            worker: &self.id,
+            cancel,
+            stages,
+        };
         let made = make::make(recipe, context, &partial.path())
             .map_err(|e| failure(&partial, &e, |_| FailureKind::Returned))?;
         if cancel.load(Ordering::Relaxed) {

@@ -57,6 +57,7 @@ pub(crate) struct ProcessSetup {
     pub(crate) roots: Option<Vec<String>>,
     /// Memory in bytes for each granule.
     pub(crate) memory: u64,
+    pub(crate) paranoid: bool,
     pub(crate) replace: bool,
     pub(crate) replace_older: bool,
     /// Level and format of the log.

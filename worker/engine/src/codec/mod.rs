@@ -7,21 +7,28 @@
 //!                                                   └─ Decoder ─▶ whether chunks can be read
 //! ```
 //!
-//! The bytes are those that HDF5's own filters would write, so that it is read back with filters that every reader has. A
-//! compressor is a variant of [`Compressor`] and of [`Filter`], and a file beside this one; nothing outside of this folder
-//! names it.
+//! The bytes are those that HDF5's own filters would write, so that it is read back with filters that every reader has.
+//! A compressor is a variant of [`Compressor`] and of [`Filter`], and a file beside this one; nothing outside of this
+//! folder names it.
 
 mod deflate;
 mod keys;
+mod planes;
 
 pub use keys::CodecKeys;
 
 use deflate::{Deflater, Inflater};
+use edp_encoder::PlaneLayout;
+use edp_protocol::FieldEncoder;
 use hdf5_metno_sys::h5z;
+use planes::PlaneDeflater;
 
-/// Libraries that decide the bytes of chunks: their names, their crates in the workspace's lock file, and their versions
-/// there.
-pub(crate) const ENCODERS: [(&str, &str, &str); 1] = [("libdeflate", "libdeflate-sys", deflate::VERSION)];
+/// Libraries that decide the bytes of chunks: their names, their crates in the workspace's lock file, and their
+/// versions there.
+pub(crate) const LIBRARIES: [(&str, &str, &str); 1] = [("libdeflate", "libdeflate-sys", deflate::VERSION)];
+
+/// The encoders of this project that decide them, with their versions.
+pub(crate) const ENCODERS: [(&str, u32); 1] = [("planes", planes::VERSION)];
 
 /// Largest number of bytes to which any of these compressors expands a single byte. It limits what a file may claim to
 /// hold.
@@ -34,6 +41,8 @@ pub enum Compressor {
     None,
     /// A zlib stream, at a level from 1 to 9.
     Deflate(u8),
+    /// The same by the encoder for shuffled planes. The level is that of the planes that it leaves to libdeflate.
+    Planes(u8),
 }
 
 /// The settings by which chunks are compressed.
@@ -70,17 +79,36 @@ pub enum CodecError {
     /// The compressor ran out of room, which cannot happen with the bound that it states itself.
     #[error("the compressor ran out of the room it asked for ({0} bytes)")]
     Room(usize),
+    /// A chunk does not decompress to the bytes that were compressed.
+    #[error(
+        "a compressed chunk does not decompress to its values: memory or processor of this machine are damaged, or the \
+         encoder has a defect; make the granule on another machine, and report it if that fails too"
+    )]
+    Differs,
 }
 
 /// Compresses chunks one after the other on one thread.
 pub(crate) enum Encoder {
     Plain,
     Deflate(Deflater),
+    Planes(PlaneDeflater),
 }
 
 impl Codec {
     /// The codec of uncompressed chunks.
     pub const PLAIN: Codec = Codec { compressor: Compressor::None, shuffle: false };
+
+    /// Returns the codec of fields, if this is the one of the configuration, and the plan has chosen this encoder.
+    /// Levels above [`planes::MOST_LEVEL`] ask for small files before fast encoding, and stay with libdeflate.
+    #[must_use]
+    pub(crate) fn of_fields(self, encoder: FieldEncoder) -> Codec {
+        match (encoder, self.compressor) {
+            (FieldEncoder::Planes, Compressor::Deflate(level)) if self.shuffle && level <= planes::MOST_LEVEL => {
+                Codec { compressor: Compressor::Planes(level), ..self }
+            }
+            _ => self,
+        }
+    }
 
     /// Returns true if chunks are stored uncompressed.
     pub fn is_plain(&self) -> bool {
@@ -97,7 +125,7 @@ impl Codec {
     pub fn filters(&self) -> Vec<Filter> {
         let compressed = match self.compressor {
             Compressor::None => return Vec::new(),
-            Compressor::Deflate(level) => Filter::Deflate(level.into()),
+            Compressor::Deflate(level) | Compressor::Planes(level) => Filter::Deflate(level.into()),
         };
         self.shuffle.then_some(Filter::Shuffle).into_iter().chain([compressed]).collect()
     }
@@ -106,7 +134,9 @@ impl Codec {
     pub(crate) fn define(&self, variable: &mut netcdf::VariableMut<'_>) -> netcdf::Result<()> {
         match self.compressor {
             Compressor::None => Ok(()),
-            Compressor::Deflate(level) => variable.set_compression(level.into(), self.shuffle),
+            Compressor::Deflate(level) | Compressor::Planes(level) => {
+                variable.set_compression(level.into(), self.shuffle)
+            }
         }
     }
 
@@ -118,7 +148,19 @@ impl Codec {
         Ok(match self.compressor {
             Compressor::None => Encoder::Plain,
             Compressor::Deflate(level) => Encoder::Deflate(Deflater::new(level)?),
+            Compressor::Planes(level) => Encoder::Planes(PlaneDeflater::new(level)?),
         })
+    }
+
+    /// Returns an error if a compressed chunk does not decompress to these bytes.
+    pub(crate) fn check(self, decoder: &mut Decoder, plain: &[u8], bytes: &[u8]) -> Result<(), CodecError> {
+        let mut filters = self.filters().into_iter().filter(|filter| *filter != Filter::Shuffle);
+        let Some(filter) = filters.next() else { return Ok(()) };
+        let mut read = Vec::new();
+        match decoder.decompress(filter, bytes, plain.len() as u64, &mut read) {
+            Some(Ok(length)) if read[..length] == *plain => Ok(()),
+            _ => Err(CodecError::Differs),
+        }
     }
 
     /// Returns the largest size to which chunks of this size can be compressed: not all data become smaller.
@@ -131,14 +173,15 @@ impl Codec {
 }
 
 impl Encoder {
-    /// Compresses the bytes of a chunk.
+    /// Compresses the bytes of a chunk of this layout.
     ///
     /// # Errors
     /// Returns an error if the compressor has no room.
-    pub(crate) fn encode(&mut self, plain: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+    pub(crate) fn encode(&mut self, plain: Vec<u8>, layout: PlaneLayout) -> Result<Vec<u8>, CodecError> {
         match self {
             Encoder::Plain => Ok(plain),
             Encoder::Deflate(deflater) => deflater.compress(&plain),
+            Encoder::Planes(planes) => Ok(planes.compress(&plain, layout)),
         }
     }
 }
@@ -165,11 +208,12 @@ impl Decoder {
         Decoder { inflater: Inflater::new() }
     }
 
-    /// Decompresses bytes to `wanted` bytes at the beginning of `out`. Returns `None` if the filter is not a compressor.
+    /// Decompresses bytes to `wanted` bytes at the beginning of `out`. Returns `None` if the filter is not a
+    /// compressor.
     ///
     /// # Errors
-    /// Returns a description of the problem if the bytes are damaged, or give more or fewer bytes than are wanted. Nothing
-    /// is allocated for what the bytes cannot hold.
+    /// Returns a description of the problem if the bytes are damaged, or give more or fewer bytes than are wanted.
+    /// Nothing is allocated for what the bytes cannot hold.
     pub(crate) fn decompress(
         &mut self,
         filter: Filter,
@@ -190,17 +234,22 @@ mod tests {
     use super::*;
 
     /// One of each compressor.
-    const ALL: [Codec; 3] = [
+    const ALL: [Codec; 4] = [
         Codec { compressor: Compressor::None, shuffle: true },
         Codec { compressor: Compressor::Deflate(1), shuffle: false },
         Codec { compressor: Compressor::Deflate(9), shuffle: true },
+        Codec { compressor: Compressor::Planes(5), shuffle: true },
     ];
 
     #[test]
     fn what_is_encoded_is_decoded_and_no_larger_than_is_said() {
         let plain: Vec<u8> = (0..200_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for codec in ALL {
-            let stored = codec.encoder().unwrap().encode(plain.clone()).unwrap();
+            let stored = codec
+                .encoder()
+                .unwrap()
+                .encode(plain.clone(), PlaneLayout { element: 4, row: 100, level: 1000 })
+                .unwrap();
             assert!(stored.len() as u64 <= Codec::most_bytes(plain.len() as u64), "{codec:?}: {}", stored.len());
             let mut bytes = stored.clone();
             for filter in codec.filters().into_iter().rev().filter(|filter| *filter != Filter::Shuffle) {
@@ -211,6 +260,20 @@ mod tests {
                 assert!(Decoder::new().decompress(filter, &damaged, 9, &mut Vec::new()).unwrap().is_err(), "{codec:?}");
             }
             assert!(bytes == plain, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_changed_is_found() {
+        let plain: Vec<u8> = (0..100_000_u32).map(|i| (i / 7) as u8).collect();
+        for codec in ALL.into_iter().filter(|codec| !codec.is_plain()) {
+            let layout = PlaneLayout { element: 4, row: 100, level: 1000 };
+            let mut bytes = codec.encoder().unwrap().encode(plain.clone(), layout).unwrap();
+            codec.check(&mut Decoder::new(), &plain, &bytes).unwrap();
+            assert_eq!(codec.check(&mut Decoder::new(), &plain[1..], &bytes), Err(CodecError::Differs));
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            assert_eq!(codec.check(&mut Decoder::new(), &plain, &bytes), Err(CodecError::Differs));
         }
     }
 

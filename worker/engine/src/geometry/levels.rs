@@ -2,7 +2,8 @@
 
 use super::CODEC;
 use crate::codec::CodecError;
-use crate::granule::blocks::{Block, Element, chunk_shape};
+use crate::granule::blocks::{Block, Element};
+use crate::granule::chunk_shapes::chunk_shape;
 use crate::granule::content::{Chunk, Chunked};
 use crate::granule::stages::Stages;
 use std::sync::Arc;

@@ -23,6 +23,8 @@ pub struct MakeContext<'a> {
     pub cache: &'a Cache,
     /// Memory in bytes that a granule may take while it is made, in addition to the resources.
     pub memory: u64,
+    /// True if each chunk is decompressed again before it is written.
+    pub paranoid: bool,
     /// Name of the worker, which the partial file of a mean carries.
     pub worker: &'a str,
     /// Cancellation flag; checked before each level.
@@ -43,6 +45,8 @@ pub(super) struct Assembly<'a> {
     pub(super) shared_objects: &'a SharedObjects,
     /// Memory in bytes that may be taken in addition to the resources.
     pub(super) memory: u64,
+    /// True if each chunk is decompressed again before it is written.
+    pub(super) paranoid: bool,
     /// Name of the worker.
     pub(super) worker: &'a str,
     pub(super) cancel: &'a AtomicBool,
@@ -54,7 +58,7 @@ pub(super) struct Assembly<'a> {
 impl<'a> Assembly<'a> {
     /// Loads the resources that the recipe shares with others.
     pub(super) fn new(recipe: &'a Recipe, context: MakeContext<'a>) -> Result<Assembly<'a>, MakeError> {
-        let MakeContext { cache, memory, worker, cancel, stages } = context;
+        let MakeContext { cache, memory, paranoid, worker, cancel, stages } = context;
         let plan = recipe.plan()?;
         let name = recipe.name()?;
         let resources = cache.resources(recipe, name.grid, cancel)?;
@@ -72,6 +76,7 @@ impl<'a> Assembly<'a> {
             mean_locks: cache.mean_locks(),
             shared_objects: cache.shared_objects(),
             memory,
+            paranoid,
             worker,
             cancel,
             stages,

@@ -2,13 +2,11 @@
 
 use super::content::{Chunk, Chunked, Type};
 use super::stages::{Stage, Stages};
-use crate::codec::{Codec, CodecError, Encoder};
+use crate::codec::{Codec, CodecError, Decoder, Encoder};
+use edp_encoder::PlaneLayout;
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Upper limit of an uncompressed chunk in bytes: the default chunk size of netCDF-C 4.9.
-pub(crate) const CHUNK_LIMIT: f64 = 16_777_216.0;
 
 /// A type of values that can be stored, as little-endian bytes.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -43,28 +41,6 @@ element!(f64, F64);
 element!(i32, I32);
 element!(i8, I8);
 
-/// The chunk shape that netCDF-C 4.9 chooses for a variable of this shape: each dimension shrunk by the same
-/// factor until a chunk fits [`CHUNK_LIMIT`], then evened out so that the last chunk is about as full as the others.
-///
-/// A field that fits is one chunk. LLC90 with 50 levels gives (1, 25, 7, 45, 45), half a degree (1, 25, 180, 360).
-pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
-    let bytes: f64 = shape.iter().map(|&length| length as f64).product::<f64>() * element_size as f64;
-    let mut factor = libm::pow(CHUNK_LIMIT / bytes.max(1.0), 1.0 / shape.len().max(1) as f64);
-    loop {
-        let even = |&length: &usize| {
-            let suggested = ((factor * length as f64 - 0.5).max(0.0) as usize).clamp(1, length.max(1));
-            let count = length.div_ceil(suggested).max(1);
-            suggested - (count * suggested - length) / count
-        };
-        let chunk: Vec<usize> = shape.iter().map(even).collect();
-        // Short dimensions cannot be reduced below one element; on huge grids the others must make up for that.
-        if chunk.iter().product::<usize>() * element_size <= CHUNK_LIMIT as usize {
-            return chunk;
-        }
-        factor *= 0.9;
-    }
-}
-
 /// Values of a variable that cover whole chunks: every chunk that they touch ends in them or at the variable's edge.
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'a, T> {
@@ -92,12 +68,27 @@ impl Codec {
         spare_cores: impl Fn() + Sync,
         stages: &Stages,
     ) -> Result<Vec<Chunk>, CodecError> {
+        self.encode_and(false, block, spare_cores, stages)
+    }
+
+    /// Does the same, and decompresses each chunk again if `check` is true.
+    ///
+    /// # Errors
+    /// Returns an error if the level does not exist, or a chunk does not decompress to its values.
+    pub(crate) fn encode_and<T: Element>(
+        &self,
+        check: bool,
+        block: &Block<'_, T>,
+        spare_cores: impl Fn() + Sync,
+        stages: &Stages,
+    ) -> Result<Vec<Chunk>, CodecError> {
         let Block { values, shape, origin, chunk, pad } = *block;
         let codec = self.effective();
         codec.encoder()?;
         let counts: Vec<usize> = shape.iter().zip(chunk).map(|(length, size)| length.div_ceil(*size)).collect();
         let total: usize = counts.iter().product();
         let begun = AtomicUsize::new(0);
+        let layout = layout::<T>(chunk);
         let encode_one = |encoder: &mut Result<Encoder, CodecError>, index: usize| {
             let first = first_element(index, &counts, chunk);
             let offset = first.iter().zip(origin).map(|(first, origin)| *first as u64 + origin).collect();
@@ -105,7 +96,12 @@ impl Codec {
             let mut plain = Vec::with_capacity(gathered.len() * T::SIZE);
             T::bytes(&gathered, codec.shuffle, &mut plain);
             let encoder = encoder.as_mut().map_err(|error| error.clone())?;
-            Ok(Chunk { offset, bytes: encoder.encode(plain)? })
+            let kept = check.then(|| plain.clone());
+            let bytes = encoder.encode(plain, layout)?;
+            if let Some(plain) = kept {
+                codec.check(&mut Decoder::new(), &plain, &bytes)?;
+            }
+            Ok(Chunk { offset, bytes })
         };
         let size = chunk.iter().product::<usize>() * T::SIZE;
         let timed = |encoder: &mut Result<Encoder, CodecError>, index: usize| {
@@ -136,6 +132,13 @@ impl Codec {
     pub(crate) fn chunked(&self, shape: Vec<usize>) -> Chunked {
         Chunked { shape, codec: self.effective(), chunks: None }
     }
+}
+
+/// Returns the layout of chunks of this shape. The first dimension that has a length is that of the levels, or of a
+/// field without levels that of the tiles or rows, which are as good.
+fn layout<T: Element>(chunk: &[usize]) -> PlaneLayout {
+    let level = chunk.iter().skip_while(|length| **length == 1).skip(1).product();
+    PlaneLayout { element: T::SIZE, row: chunk.last().copied().unwrap_or(1), level }
 }
 
 /// Returns the index in each dimension of the first element of the chunk with the row-major number `index`.
@@ -181,21 +184,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::codec::Compressor;
-
-    #[test]
-    fn chunk_shapes_are_those_of_netcdf_c() {
-        for (shape, want) in [
-            (vec![1, 360, 720], vec![1, 360, 720]),
-            (vec![1, 13, 90, 90], vec![1, 13, 90, 90]),
-            (vec![1, 50, 360, 720], vec![1, 25, 180, 360]),
-            (vec![1, 50, 13, 90, 90], vec![1, 25, 7, 45, 45]),
-            (vec![1, 50, 13, 270, 270], vec![1, 25, 7, 135, 135]),
-        ] {
-            assert_eq!(chunk_shape(&shape, 4), want);
-        }
-        let huge = chunk_shape(&[1, 90, 13, 4320, 4320], 4);
-        assert!(huge.iter().product::<usize>() * 4 <= CHUNK_LIMIT as usize, "{huge:?}");
-    }
 
     #[test]
     fn chunks_hold_the_values_shuffled_and_deflated() {

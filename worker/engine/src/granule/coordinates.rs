@@ -1,6 +1,7 @@
 //! Coordinates and bounds of a granule.
 
-use super::blocks::{Block, chunk_shape};
+use super::blocks::Block;
+use super::chunk_shapes::chunk_shape;
 use super::content::{Chunked, Storage, Type, Values, Variable};
 use super::error::MakeError;
 use super::output_value::FILL;

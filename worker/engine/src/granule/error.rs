@@ -171,6 +171,7 @@ impl MakeError {
     pub fn may_pass(&self) -> bool {
         match self {
             MakeError::File(error) => error.may_pass(),
+            MakeError::Field(FieldError::Codec(CodecError::Differs)) => true,
             MakeError::Gate(GateError::Read { .. } | GateError::Chunk(_)) => true,
             _ => false,
         }

@@ -4,7 +4,8 @@
 //! cores, checked, and compressed. Where a slab is too large, it is divided into strips with the rows of one row of
 //! chunks, and only these rows are read.
 
-use super::blocks::{Block, chunk_shape};
+use super::blocks::Block;
+use super::chunk_shapes::field_chunk;
 use super::content::{Chunk, Chunked};
 use super::kinds::Maker;
 use super::projection::Directions;
@@ -15,6 +16,7 @@ use crate::grid::{LevelSet, Native};
 use crate::mapping::{Level, Real};
 use crate::mds::Plane;
 use crate::mds::compact::{self, TILES, TileRows};
+use edp_protocol::ChunkShapes;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +39,12 @@ pub struct Field<'a> {
     pub route: Route<'a>,
     /// True if the output has a dimension of time, of one value, before all others.
     pub timed: bool,
+    /// Codec of its chunks.
+    pub codec: Codec,
+    /// Shapes of its chunks.
+    pub chunks: ChunkShapes,
+    /// True if each chunk is decompressed again, to see that it was compressed without an error.
+    pub paranoid: bool,
     /// The clock of its granule.
     pub stages: &'a Stages,
 }
@@ -179,8 +187,13 @@ impl Field<'_> {
     }
 
     /// Returns the layout of the field in a file.
-    pub(crate) fn chunked<O: OutputValue>(&self, codec: &Codec) -> Chunked {
-        codec.chunked(chunk_shape(&self.shape(), O::SIZE))
+    pub(crate) fn chunked<O: OutputValue>(&self) -> Chunked {
+        self.codec.chunked(self.chunk::<O>(&self.shape()))
+    }
+
+    /// Returns the shape of the chunks.
+    fn chunk<O: OutputValue>(&self, shape: &[usize]) -> Vec<usize> {
+        field_chunk(self.chunks, shape, self.levels.is_some().then(|| self.after_time()), O::SIZE)
     }
 
     /// Returns true if a slab of the field is so large that strips are better.
@@ -197,7 +210,7 @@ impl Field<'_> {
     pub fn needs<O: OutputValue>(&self, strips: bool) -> FieldMemory {
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
         let shape = self.shape();
-        let chunk = chunk_shape(&shape, O::SIZE);
+        let chunk = self.chunk::<O>(&shape);
         let depth = if self.levels.is_some() { chunk[self.after_time()] } else { 1 };
         let first = self.after_time() + usize::from(self.levels.is_some());
         let mut part = shape[first..].to_vec();
@@ -215,7 +228,7 @@ impl Field<'_> {
             part: depth * product(&part) * size,
             chunks: Codec::most_bytes(depth * product(&padded) * size),
             level: self.maker.memory(self.grid, &self.route, cells) + self.route.memory(self.grid.plane()),
-            chunk: 3 * product(&chunk) * size + Codec::ENCODER_MEMORY,
+            chunk: 4 * product(&chunk) * size + Codec::ENCODER_MEMORY,
         }
     }
 
@@ -223,7 +236,7 @@ impl Field<'_> {
     /// chunk has, or their strips, if these are wanted and possible. A field without levels has one slab.
     pub(crate) fn parts<O: OutputValue>(&self, strips: bool) -> Vec<Part> {
         let levels = self.depth().unwrap_or(1);
-        let chunk = chunk_shape(&self.shape(), O::SIZE);
+        let chunk = self.chunk::<O>(&self.shape());
         let depth = self.depth().map_or(1, |_| chunk[self.after_time()]);
         let slabs = (0..levels).step_by(depth).map(|first| first..levels.min(first + depth));
         if !strips || !self.has_strips() {
@@ -275,13 +288,12 @@ impl Field<'_> {
     /// Returns an error if the codec cannot be used.
     pub fn compress<O: OutputValue>(
         &self,
-        codec: &Codec,
         part: &Part,
         values: &[O],
         spare_cores: impl Fn() + Sync,
     ) -> Result<Vec<Chunk>, FieldError> {
         let shape = self.shape();
-        let chunk = chunk_shape(&shape, O::SIZE);
+        let chunk = self.chunk::<O>(&shape);
         let (mut own, mut origin) = (shape.clone(), vec![0; shape.len()]);
         let mut restrict = |dimension: usize, range: Range<usize>| {
             (own[dimension], origin[dimension]) = (range.len(), range.start as u64);
@@ -296,7 +308,7 @@ impl Field<'_> {
             restrict(dimension + 1, rows.rows());
         }
         let block = Block { values, shape: &own, origin: &origin, chunk: &chunk, pad: O::FILL };
-        Ok(codec.encode(&block, spare_cores, self.stages)?)
+        Ok(self.codec.encode_and(self.paranoid, &block, spare_cores, self.stages)?)
     }
 
     /// Makes the level `at` of the output, or some rows of it.

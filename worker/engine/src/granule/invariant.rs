@@ -2,7 +2,8 @@
 //! the description that all granules have.
 
 use super::assembly::Assembly;
-use super::blocks::{Block, Element, chunk_shape};
+use super::blocks::{Block, Element};
+use super::chunk_shapes::chunk_shape;
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Values, Variable};
 use super::coordinates::{self, StaticStyle};
 use super::error::MakeError;

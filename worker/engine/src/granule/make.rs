@@ -24,6 +24,7 @@ use crate::metadata::global::{self, Sources};
 use crate::resources::ResourceError;
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe::Recipe;
+use edp_protocol::vocabulary::UnknownWord;
 use edp_protocol::{Digest, Frequency, GridKind, Mode, calendar, wire};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -324,7 +325,21 @@ impl Assembly<'_> {
         let (grid, levels) = (&self.resources.grid.native, output.opened.levels.clone());
         let route = self.route(output, mask)?;
         let (name, maker, timed) = (output.name, &*output.opened.maker, self.has_time());
-        Ok(Field { name, maker, grid, levels, route, timed, stages: self.stages })
+        let unknown = |error: UnknownWord| self.fail(output.name, error.to_string());
+        let codec = self.resources.texts.configuration.codec.of_fields(self.plan.encoder().map_err(unknown)?);
+        let chunks = self.plan.chunks().map_err(unknown)?;
+        Ok(Field {
+            name,
+            maker,
+            grid,
+            levels,
+            route,
+            timed,
+            codec,
+            chunks,
+            paranoid: self.paranoid,
+            stages: self.stages,
+        })
     }
 
     /// Describes a variable. Its range is known only after its values were made; until then it has placeholder values.
@@ -335,10 +350,9 @@ impl Assembly<'_> {
         coordinates: &Coordinates,
     ) -> Result<Variable, MakeError> {
         let configuration = &self.resources.texts.configuration;
-        let codec = configuration.codec;
         let (data_type, chunked) = match configuration.precision {
-            OutputPrecision::Float32 => (Type::F32, field.chunked::<f32>(&codec)),
-            OutputPrecision::Float64 => (Type::F64, field.chunked::<f64>(&codec)),
+            OutputPrecision::Float32 => (Type::F32, field.chunked::<f32>()),
+            OutputPrecision::Float64 => (Type::F64, field.chunked::<f64>()),
         };
         let dimensions = self.dimensions(output);
         let any = match data_type {

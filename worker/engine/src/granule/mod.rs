@@ -16,6 +16,7 @@ pub mod annotate;
 mod assembly;
 pub mod blocks;
 mod cancellable_reader;
+pub mod chunk_shapes;
 pub mod chunks;
 pub mod compare;
 pub mod content;

@@ -113,7 +113,6 @@ impl Assembly<'_> {
         spare_cores: mpsc::Sender<()>,
         to_writer: mpsc::SyncSender<(&'s str, ChunkBatch)>,
     ) -> Result<Vec<VariableSummary>, MakeError> {
-        let codec = self.resources.texts.configuration.codec;
         let strips = plan.division.strips;
         let parts: Vec<Vec<Part>> = plan.fields.iter().map(|field| field.parts::<O>(strips)).collect();
         let mut steps = Vec::new();
@@ -156,7 +155,7 @@ impl Assembly<'_> {
                         let _ = spare_cores.send(()); // the receiver may have given up
                     }
                 };
-                Ok((ChunkBatch::Own(field.compress(&codec, part, values, spare_cores)?), seen))
+                Ok((ChunkBatch::Own(field.compress(part, values, spare_cores)?), seen))
             }
         };
         let give = |step: usize, (chunks, found): (ChunkBatch, ValueSummary<O>)| {

@@ -77,7 +77,7 @@ mod tests {
 
     fn of(option: serde_json::Value) -> Result<Option<ValidRange>, String> {
         let plan = serde_json::json!({
-            "id": "", "format": 3, "mode": "corrected", "options": option, "time_units": "hours since 1992-01-01",
+            "id": "", "format": 4, "mode": "corrected", "options": option, "time_units": "hours since 1992-01-01",
             "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"}, "inputs": {},
             "roots": {"source": "s", "destination": "d"}, "production_date": "2020-01-01T00:00:00Z",
         });

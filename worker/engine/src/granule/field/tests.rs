@@ -33,8 +33,10 @@ fn record() -> Record {
     Record { missing: Some(f64::from(1000.0_f32 * 0.001 - 7.0)), ..Record::new(input, found) }
 }
 
+/// A codec that is fast.
+const CODEC: Codec = Codec { compressor: Compressor::Deflate(1), shuffle: true };
+
 fn chunks(field: &Field<'_>, strips: bool, at_once: usize) -> (Vec<Chunk>, ValueSummary<f32>, usize) {
-    let codec = Codec { compressor: Compressor::Deflate(1), shuffle: true };
     let (cancel, mut values, mut seen) = (AtomicBool::new(false), Vec::new(), ValueSummary::nothing());
     let parts = field.parts::<f32>(strips);
     let needs = field.needs::<f32>(strips);
@@ -42,7 +44,7 @@ fn chunks(field: &Field<'_>, strips: bool, at_once: usize) -> (Vec<Chunk>, Value
     for part in &parts {
         seen = seen.and(field.fill(part, at_once, &cancel, &mut values).unwrap());
         assert!(size_of_val(&values[..]) as u64 <= needs.part, "{part:?}");
-        let chunks = field.compress(&codec, part, &values, || ()).unwrap();
+        let chunks = field.compress(part, &values, || ()).unwrap();
         assert!(chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum::<u64>() <= needs.chunks);
         all.extend(chunks);
     }
@@ -64,6 +66,9 @@ fn strips_have_the_chunks_of_slabs() {
         levels: Some(LevelSet::uppermost(LEVELS)),
         route: Route::Native(&mask),
         timed: true,
+        codec: CODEC,
+        chunks: ChunkShapes::Edp,
+        paranoid: true,
         stages: &stages,
     };
     let (slabs, seen, count) = chunks(&field, false, usize::MAX);
@@ -96,7 +101,19 @@ fn a_wrong_value_has_the_same_place_in_strips() {
     let stages = Stages::begin();
     let levels = Some(LevelSet::uppermost(LEVELS));
     let route = Route::Native(&mask);
-    let field = Field { name: "THETA", maker: &maker, grid: &grid, levels, route, timed: true, stages: &stages };
+    let (codec, chunks) = (CODEC, ChunkShapes::Edp);
+    let field = Field {
+        name: "THETA",
+        maker: &maker,
+        grid: &grid,
+        levels,
+        route,
+        timed: true,
+        codec,
+        chunks,
+        paranoid: false,
+        stages: &stages,
+    };
     for strips in [false, true] {
         let fill = |part: &Part| field.fill::<f32>(part, usize::MAX, &AtomicBool::new(false), &mut Vec::new()).err();
         let message = field.parts::<f32>(strips).iter().find_map(fill).unwrap().to_string();
