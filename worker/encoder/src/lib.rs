@@ -118,8 +118,7 @@ impl PlaneEncoder {
         for plane in 0..element {
             let start = plane * length;
             let is_last = plane + 1 == element;
-            layout.distances(is_last, &mut self.matches.distances);
-            self.matches.find(plain, start, length);
+            self.matches.find(plain, start, length, &layout.distances(is_last));
             let segment = SEGMENTS[(plane + SEGMENTS.len()).saturating_sub(element)];
             self.parsed.clear();
             self.parsed.parse(&BytePlane { data: plain, start, length, segment }, &self.matches);
@@ -155,16 +154,16 @@ impl PlaneLayout {
             && size.is_multiple_of(self.element)
     }
 
-    /// Sets the distances at which the bytes of a plane are expected to repeat: the next byte, the next row, and for
-    /// the most significant plane the next level.
-    fn distances(&self, is_last: bool, distances: &mut Vec<usize>) {
-        distances.clear();
-        distances.push(1);
-        let more = [Some(self.row), is_last.then_some(self.level)];
-        for distance in more.into_iter().flatten() {
+    /// Returns the distances at which the bytes of a plane are expected to repeat: the next byte, the next row, and for the
+    /// most significant plane the next level.
+    fn distances(&self, is_last: bool) -> Vec<usize> {
+        let mut distances = vec![1];
+        for distance in [Some(self.row), is_last.then_some(self.level)].into_iter().flatten() {
             if distance <= symbols::FARTHEST && distances.last().is_some_and(|&last| last < distance) {
                 distances.push(distance);
             }
         }
+        debug_assert!(distances.len() <= parse::MOST_DISTANCES);
+        distances
     }
 }

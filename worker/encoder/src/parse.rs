@@ -3,7 +3,7 @@
 use crate::counts::{LiteralCounts, SymbolCounts};
 use crate::logarithm::STEPS;
 use crate::pairs::Pairs;
-use crate::repeats::RepeatPositions;
+use crate::repeats::{RepeatPositions, WORD};
 use crate::symbols::{self, LONGEST, SHORTEST};
 use std::ops::Range;
 
@@ -39,10 +39,10 @@ pub(crate) struct Parsed {
 /// Where the bytes of a plane repeat earlier ones.
 #[derive(Debug, Default)]
 pub(crate) struct Matches {
-    /// The distances that are known from the shape of the chunk, in ascending order, the first of which is 1. There is
-    /// a set of positions for each.
-    pub(crate) distances: Vec<usize>,
-    pub(crate) repeats: Vec<RepeatPositions>,
+    /// The distances at which repeats are expected, with the estimated bits of the code of a match in [`UNIT`]s.
+    distances: Vec<(usize, i32)>,
+    /// For each of them, the positions that repeat the byte so far before.
+    repeats: Vec<RepeatPositions>,
     /// Doubled pairs at any distance.
     pub(crate) pairs: Pairs,
     /// Positions at which a match at one of the distances may begin, and those at which any match may.
@@ -82,6 +82,9 @@ const NEAREST_BITS: i32 = 2;
 const SHAPE_BITS: i32 = 3;
 const ANY_BITS: i32 = 5;
 
+/// Largest number of distances at which repeats are expected.
+pub(crate) const MOST_DISTANCES: usize = 3;
+
 /// Longer matches are taken without a look at those that begin later.
 const LONG: usize = 40;
 
@@ -94,11 +97,17 @@ const LATER: usize = 4;
 const LATER_BITS: i32 = 1;
 
 impl Matches {
-    /// Finds the matches of the plane that begins at `start`. The distances must have been set; they are at most those
-    /// of the format.
-    pub(crate) fn find(&mut self, data: &[u8], start: usize, length: usize) {
+    /// Finds the matches of the plane that begins at `start`. Repeats are expected at `distances`, the first of which
+    /// is 1.
+    pub(crate) fn find(&mut self, data: &[u8], start: usize, length: usize, distances: &[usize]) {
+        let bits = |distance: usize| match distance {
+            1 => NEAREST_BITS,
+            _ => SHAPE_BITS + symbols::of_distance(distance).extra_bits as i32,
+        };
+        self.distances.clear();
+        self.distances.extend(distances.iter().map(|&distance| (distance, (LENGTH_BITS + bits(distance)) * UNIT)));
         self.repeats.resize_with(self.distances.len(), RepeatPositions::default);
-        for (repeats, &distance) in self.repeats.iter_mut().zip(&self.distances) {
+        for (repeats, &(distance, _)) in self.repeats.iter_mut().zip(&self.distances) {
             repeats.find(data, start, length, distance);
         }
         self.starts.clear(length);
@@ -109,24 +118,34 @@ impl Matches {
         self.candidates.union(&self.starts, self.pairs.positions());
     }
 
+    /// Returns for each distance the 64 positions from this one on.
+    #[inline(always)]
+    fn windows(&self, position: usize) -> [u64; MOST_DISTANCES] {
+        let mut windows = [0; MOST_DISTANCES];
+        windows.iter_mut().zip(&self.repeats).for_each(|(window, repeats)| *window = repeats.from(position));
+        windows
+    }
+
+    /// Returns the positions after this one at which a match begins that does not continue one from before: others save
+    /// less than that.
+    #[inline(always)]
+    fn begins(&self, position: usize, windows: &[u64; MOST_DISTANCES]) -> u64 {
+        let pairs = self.pairs.positions().from(position);
+        windows.iter().fold(pairs, |all, window| all | window & window >> 1 & window >> 2 & !(window << 1))
+    }
+
     /// Returns the best match at a position. `literal` is the cost of a literal in [`UNIT`]s of a bit.
     #[inline(always)]
-    fn best(&self, plane: &BytePlane<'_>, position: usize, literal: i32) -> Choice {
+    fn best(&self, plane: &BytePlane<'_>, position: usize, windows: &[u64; MOST_DISTANCES], literal: i32) -> Choice {
         let mut best = Choice { length: 0, distance: 0, saved: 0 };
-        let mut consider = |length: usize, distance: usize, bits: i32| {
-            let saved = length as i32 * literal - (LENGTH_BITS + bits) * UNIT;
-            if saved > best.saved {
+        for ((window, repeats), &(distance, bits)) in windows.iter().zip(&self.repeats).zip(&self.distances) {
+            let length = match window.trailing_ones() as usize {
+                WORD => repeats.run(position),
+                length => length,
+            };
+            let saved = length as i32 * literal - bits;
+            if length >= SHORTEST && saved > best.saved {
                 best = Choice { length, distance, saved };
-            }
-        };
-        for (repeats, &distance) in self.repeats.iter().zip(&self.distances) {
-            let length = repeats.run(position);
-            if length >= SHORTEST {
-                let bits = match distance {
-                    1 => NEAREST_BITS,
-                    _ => SHAPE_BITS + symbols::of_distance(distance).extra_bits as i32,
-                };
-                consider(length, distance, bits);
             }
         }
         if self.pairs.positions().has(position) {
@@ -227,16 +246,18 @@ impl Open<'_> {
             let pair = matches.pair(self.plane, position, self.literal);
             return (pair.saved > 0).then_some((position, pair));
         }
-        let mut best = matches.best(self.plane, position, self.literal);
+        let windows = matches.windows(position);
+        let mut best = matches.best(self.plane, position, &windows, self.literal);
         if best.saved <= 0 {
             return None;
         }
-        for _ in 0..LATER {
+        let begins = matches.begins(position, &windows) >> 1;
+        for later in 0..LATER {
             let next = position + 1;
-            if best.length >= LONG || next >= self.plane.length || !matches.candidates.has(next) {
+            if best.length >= LONG || begins >> later & 1 == 0 {
                 break;
             }
-            let later = matches.best(self.plane, next, self.literal);
+            let later = matches.best(self.plane, next, &matches.windows(next), self.literal);
             if later.saved <= best.saved + LATER_BITS * UNIT {
                 break;
             }
