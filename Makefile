@@ -69,7 +69,7 @@ SCRIPTS = deploy/deps.sh deploy/cmake deploy/dist.sh deploy/portable.sh deploy/r
 	deploy/aws/start-instance deploy/aws/end-instance deploy/aws/prepare-broker deploy/aws/batch/submit tests/tests/hpc/pbs.sh
 
 .PHONY: help deps programs build install portable dist demo test lint advisories sbom reproducible conformance bench \
-	bench-release chaos rabbitmq-4 check-all fuzz doc clean
+	bench-release chaos rabbitmq-4 arm64 check-all fuzz doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -191,6 +191,23 @@ rabbitmq-4: ## the tests that start a broker, on RabbitMQ 4 (deploy/rabbitmq-4.s
 	$(need) test
 	@$(on_rabbitmq_4)
 
+# The bytes of the encoder must be the same on every processor; they are compared with recorded ones.
+define on_arm64
+set -e; \
+target=aarch64-unknown-linux-gnu; \
+if ! command -v qemu-aarch64-static >/dev/null || ! command -v aarch64-linux-gnu-gcc >/dev/null \
+	|| [ ! -d $$(rustc --print sysroot)/lib/rustlib/$$target ]; then \
+	echo "arm64: left out; it needs qemu-user-static, gcc-aarch64-linux-gnu, and rustup target add $$target"; exit 0; \
+fi; \
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64-static -L /usr/aarch64-linux-gnu'; \
+cargo test --locked --quiet -p edp-encoder --lib --tests --target $$target
+endef
+
+arm64: ## the tests of the encoder on an emulated processor of another kind
+	@$(on_arm64)
+
 check-all: lint ## everything, the slow tests too; those on real data where EDP_REAL_DATA is set
 	$(need) test slurm image
 	$(doctests)
@@ -198,6 +215,7 @@ check-all: lint ## everything, the slow tests too; those on real data where EDP_
 	@if [ ! -d "$$EDP_REAL_DATA" ]; then echo 'real data: NOT CHECKED: EDP_REAL_DATA is not set'; fi
 	@$(call run_tests,,--run-ignored=all $(without_data),--include-ignored $(if $(without_data),--skip real_data))
 	@$(on_rabbitmq_4)
+	@$(on_arm64)
 	deploy/reproducible.sh release
 	@$(MAKE) --no-print-directory dist PLATFORM=$$(uname -m)-unknown-linux-gnu.2.17
 
