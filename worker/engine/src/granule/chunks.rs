@@ -11,11 +11,12 @@ mod image;
 
 pub(crate) use image::{layouts_of, refuse_outside};
 
-use super::content::{Chunk, Value};
+use super::content::{Chunk, Value, Values};
+use super::skeletons::bits;
 use crate::codec::Filter;
 use crate::libraries::{keep_from_children, silence_hdf5};
 use edp_protocol::wire;
-use hdf5_metno_sys::{h5, h5a, h5d, h5f, h5i, h5p, h5s, h5t};
+use hdf5_metno_sys::{h5, h5a, h5d, h5f, h5g, h5i, h5p, h5s, h5t};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -160,6 +161,22 @@ impl File<'_> {
     }
 }
 
+impl File<'_> {
+    /// Opens a variable, or the root group, which has the attributes of the file.
+    fn object(&self, variable: Option<&str>) -> Result<Id, ChunkError> {
+        let Some(variable) = variable else {
+            // SAFETY: the lock is held, the file is open, and the name is a literal.
+            let id = unsafe { h5g::H5Gopen2(self.id.0, c"/".as_ptr(), h5p::H5P_DEFAULT) };
+            return if id < 0 {
+                Err(error(self.path, "open the root group", String::new()))
+            } else {
+                Ok(Id(id, h5g::H5Gclose))
+            };
+        };
+        self.dataset(variable)
+    }
+}
+
 fn error(path: &Path, action: &'static str, detail: String) -> ChunkError {
     ChunkError { path: path.into(), action, detail }
 }
@@ -204,14 +221,27 @@ impl ChunkWriter {
         self.with(|file| write_all(file, variable, chunks))
     }
 
-    /// Replaces the numbers in an attribute of a variable by as many others of the same type. The file becomes the same
-    /// as if these had been written at first.
+    /// Replaces the value of an attribute of a variable, or without one of the file, by another of the same type and
+    /// size. The file becomes the same as if this had been written at first.
     ///
     /// # Errors
-    /// Returns an error if there is no such attribute, if it has another type or number of values, or if the value is
-    /// text.
-    pub(crate) fn set_attribute(&self, variable: &str, attribute: &str, value: &Value) -> Result<(), ChunkError> {
+    /// Returns an error if there is no such attribute, or if it has another type or size.
+    pub(crate) fn set_attribute(
+        &self,
+        variable: Option<&str>,
+        attribute: &str,
+        value: &Value,
+    ) -> Result<(), ChunkError> {
         self.with(|file| set_attribute(file, variable, attribute, value))
+    }
+
+    /// Replaces the values of a variable that is stored in one block by as many others of the same type. The file
+    /// becomes the same as if these had been written at first.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such variable, or if it has another type or size.
+    pub(crate) fn set_values(&self, variable: &str, values: &Values) -> Result<(), ChunkError> {
+        self.with(|file| set_values(file, variable, values))
     }
 
     /// Removes an attribute of a variable.
@@ -250,11 +280,27 @@ impl Drop for ChunkWriter {
     }
 }
 
-fn set_attribute(file: &File<'_>, variable: &str, attribute: &str, value: &Value) -> Result<(), ChunkError> {
-    let fail = |action| error(file.path, action, format!("{variable}:{attribute}"));
-    let (dataset, name) = (file.dataset(variable)?, c_string(file.path, attribute.as_bytes())?);
-    // SAFETY: the lock is held, the dataset is open, the name lives through the call.
-    let id = unsafe { h5a::H5Aopen(dataset.0, name.as_ptr(), h5p::H5P_DEFAULT) };
+/// Returns true if the type is that of values of this class and width, in little-endian order where there is one, and
+/// not of texts that are stored elsewhere.
+fn is_type(stored: &Id, class: h5t::H5T_class_t, width: usize) -> bool {
+    let is_text = class == h5t::H5T_class_t::H5T_STRING;
+    // SAFETY: the lock is held, and the type is open.
+    unsafe {
+        h5t::H5Tget_class(stored.0) == class
+            && h5t::H5Tget_size(stored.0) == width
+            && if is_text {
+                h5t::H5Tis_variable_str(stored.0) == 0
+            } else {
+                width == 1 || h5t::H5Tget_order(stored.0) == h5t::H5T_order_t::H5T_ORDER_LE
+            }
+    }
+}
+
+fn set_attribute(file: &File<'_>, variable: Option<&str>, attribute: &str, value: &Value) -> Result<(), ChunkError> {
+    let fail = |action| error(file.path, action, format!("{}:{attribute}", variable.unwrap_or_default()));
+    let (object, name) = (file.object(variable)?, c_string(file.path, attribute.as_bytes())?);
+    // SAFETY: the lock is held, the object is open, the name lives through the call.
+    let id = unsafe { h5a::H5Aopen(object.0, name.as_ptr(), h5p::H5P_DEFAULT) };
     if id < 0 {
         return Err(fail("open attribute "));
     }
@@ -265,27 +311,56 @@ fn set_attribute(file: &File<'_>, variable: &str, attribute: &str, value: &Value
         return Err(fail("read the type of attribute "));
     }
     let stored = Id(stored, h5t::H5Tclose);
-    use h5t::H5T_class_t::{H5T_FLOAT, H5T_INTEGER};
-    let (class, bytes): (_, Vec<u8>) = match value {
-        Value::F32(numbers) => (H5T_FLOAT, numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
-        Value::F64(numbers) => (H5T_FLOAT, numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
-        Value::I32(numbers) => (H5T_INTEGER, numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
-        Value::Text(_) => return Err(fail("put a text in the place of the numbers of attribute ")),
+    use h5t::H5T_class_t::{H5T_FLOAT, H5T_INTEGER, H5T_STRING};
+    let bytes = bits(value);
+    let same = match value {
+        Value::F32(_) => is_type(&stored, H5T_FLOAT, 4),
+        Value::F64(_) => is_type(&stored, H5T_FLOAT, 8),
+        Value::I32(_) => is_type(&stored, H5T_INTEGER, 4),
+        Value::Text(_) => is_type(&stored, H5T_STRING, bytes.len()),
     };
-    let width = if matches!(value, Value::F64(_)) { 8 } else { 4 };
-    // SAFETY: the lock is held, type and attribute are open.
-    let (order, found, of_one, of_all) = unsafe {
-        let (order, class) = (h5t::H5Tget_order(stored.0), h5t::H5Tget_class(stored.0));
-        (order, class, h5t::H5Tget_size(stored.0), h5a::H5Aget_storage_size(id.0))
-    };
-    let same = order == h5t::H5T_order_t::H5T_ORDER_LE && found == class && of_one == width;
-    if !same || of_all != bytes.len() as u64 {
-        return Err(fail("put numbers of another type, or another number of them, into attribute "));
+    // SAFETY: the lock is held, and the attribute is open.
+    if !same || unsafe { h5a::H5Aget_storage_size(id.0) } != bytes.len() as u64 {
+        return Err(fail("put a value of another type or size into attribute "));
     }
     // SAFETY: the lock is held, attribute and type are open; the buffer has as many bytes as the attribute (checked
     // above), in the very type that it is stored in, and lives through the call.
     let status = unsafe { h5a::H5Awrite(id.0, stored.0, bytes.as_ptr().cast()) };
     if status < 0 { Err(fail("write attribute ")) } else { Ok(()) }
+}
+
+fn set_values(file: &File<'_>, variable: &str, values: &Values) -> Result<(), ChunkError> {
+    let fail = |action| error(file.path, action, variable.into());
+    let dataset = file.dataset(variable)?;
+    // SAFETY: the lock is held and the dataset is open; the type is closed by Id.
+    let stored = unsafe { h5d::H5Dget_type(dataset.0) };
+    if stored < 0 {
+        return Err(fail("read the type of variable "));
+    }
+    let stored = Id(stored, h5t::H5Tclose);
+    use h5t::H5T_class_t::{H5T_FLOAT, H5T_INTEGER};
+    let (same, bytes): (bool, Vec<u8>) = match values {
+        Values::I8(values) => (is_type(&stored, H5T_INTEGER, 1), values.iter().map(|value| *value as u8).collect()),
+        Values::I32(values) => {
+            (is_type(&stored, H5T_INTEGER, 4), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        }
+        Values::F32(values) => {
+            (is_type(&stored, H5T_FLOAT, 4), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        }
+        Values::F64(values) => {
+            (is_type(&stored, H5T_FLOAT, 8), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        }
+    };
+    // SAFETY: the lock is held, and the dataset is open.
+    if !same || unsafe { h5d::H5Dget_storage_size(dataset.0) } != bytes.len() as u64 {
+        return Err(fail("put values of another type, or another number of them, into variable "));
+    }
+    // SAFETY: the lock is held, dataset and type are open; the buffer has as many bytes as the whole dataset (checked
+    // above), in the very type that it is stored in, and lives through the call.
+    let status = unsafe {
+        h5d::H5Dwrite(dataset.0, stored.0, h5s::H5S_ALL, h5s::H5S_ALL, h5p::H5P_DEFAULT, bytes.as_ptr().cast())
+    };
+    if status < 0 { Err(fail("write variable ")) } else { Ok(()) }
 }
 
 fn write_all(file: &File<'_>, name: &str, chunks: &[Chunk]) -> Result<(), ChunkError> {

@@ -2,6 +2,7 @@
 
 use super::chunks::{ChunkError, ChunkWriter};
 use super::content::{Attributes, Chunk, GranuleContent, Storage, Type, Value, Values, Variable};
+use super::skeletons::{Difference, Skeletons};
 use crate::libraries;
 use netcdf::{AttributeValue, FileMut};
 use std::collections::BTreeMap;
@@ -83,6 +84,23 @@ impl Writer {
     /// Returns an error if the file is not empty, if a definition is refused, or if the disk is full or cannot be
     /// written to; in the last cases it is the error of the operating system.
     pub fn create(path: &Path, dataset: &GranuleContent) -> Result<Writer, FileError> {
+        Writer::begin(path, dataset, None)
+    }
+
+    /// Does the same with a copy of a file that has begun in the same way, if there is one among `skeletons`, or else
+    /// keeps the beginning of this one there. The bytes are those of [`Writer::create`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`Writer::create`].
+    pub(crate) fn create_like(
+        path: &Path,
+        dataset: &GranuleContent,
+        skeletons: &Skeletons,
+    ) -> Result<Writer, FileError> {
+        Writer::begin(path, dataset, Some(skeletons))
+    }
+
+    fn begin(path: &Path, dataset: &GranuleContent, skeletons: Option<&Skeletons>) -> Result<Writer, FileError> {
         libraries::silence_hdf5(); // in whatever thread this is called
         // A handle of our own gives the operating system's error if something is wrong; a create that fails inside the
         // netCDF library leaves HDF5 with a file that it cannot close.
@@ -91,7 +109,10 @@ impl Writer {
         if file.metadata().map_err(fail)?.len() > 0 {
             return Err(fail(std::io::ErrorKind::AlreadyExists.into()));
         }
-        let begun = begin(path, dataset).and_then(|()| Ok(ChunkWriter::open(path)?));
+        let begun = match skeletons {
+            None => begin(path, dataset).and_then(|()| Ok(ChunkWriter::open(path)?)),
+            Some(skeletons) => begin_like(path, &file, dataset, skeletons),
+        };
         let chunks = begun.map_err(|error| explain(path, &file, error, FRAME))?;
         Ok(Writer { path: path.into(), file, chunks, written: Written::new() })
     }
@@ -111,12 +132,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Replaces the numbers in an attribute of a variable by as many others of the same type.
+    /// Replaces the value of an attribute of a variable by another of the same type and size.
     ///
     /// # Errors
-    /// Returns an error if there is no such attribute, or if its value is text.
+    /// Returns an error if there is no such attribute, or the value has another type or size.
     pub fn set(&mut self, variable: &str, attribute: &str, value: &Value) -> Result<(), FileError> {
-        let set = self.chunks.set_attribute(variable, attribute, value);
+        let set = self.chunks.set_attribute(Some(variable), attribute, value);
         set.map_err(|error| explain(&self.path, &self.file, error.into(), FRAME))
     }
 
@@ -198,6 +219,31 @@ fn explain(path: &Path, mut file: &File, error: FileError, bytes: usize) -> File
         },
         error => error,
     }
+}
+
+/// Writes everything except chunks into an empty file: as a copy of another, or by the netCDF library.
+fn begin_like(
+    path: &Path,
+    file: &File,
+    dataset: &GranuleContent,
+    skeletons: &Skeletons,
+) -> Result<ChunkWriter, FileError> {
+    let fail = |source| FileError::Io { path: path.into(), source };
+    let Some((skeleton, differences)) = skeletons.find(dataset) else {
+        begin(path, dataset)?;
+        skeletons.keep(dataset, std::fs::read(path).map_err(fail)?);
+        return Ok(ChunkWriter::open(path)?);
+    };
+    let mut file = file;
+    file.write_all(&skeleton.bytes).map_err(fail)?;
+    let chunks = ChunkWriter::open(path)?;
+    for difference in differences {
+        match difference {
+            Difference::Attribute(variable, name, value) => chunks.set_attribute(variable, name, value)?,
+            Difference::Values(variable, values) => chunks.set_values(variable, values)?,
+        }
+    }
+    Ok(chunks)
 }
 
 /// Writes everything except chunks into an empty file.

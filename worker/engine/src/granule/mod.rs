@@ -48,6 +48,7 @@ pub mod rotation;
 mod route;
 mod series;
 mod series_times;
+pub(crate) mod skeletons;
 mod slab_pipeline;
 pub mod source;
 pub mod stages;

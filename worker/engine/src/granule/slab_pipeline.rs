@@ -75,9 +75,9 @@ impl Assembly<'_> {
         let variables: Vec<(String, Storage)> =
             dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
         let (written, seen) = std::thread::scope(|scope| {
-            let described = &*dataset;
+            let (described, skeletons) = (&*dataset, &self.resources.grid.skeletons);
             let writing = scope.spawn(move || {
-                let mut writer = stages.time(Stage::Write, 0, || Writer::create(path, described))?;
+                let mut writer = stages.time(Stage::Write, 0, || Writer::create_like(path, described, skeletons))?;
                 for (name, chunks) in chunks {
                     let chunks = chunks.as_ref();
                     let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();

@@ -3,6 +3,7 @@
 use super::load_once::{Limit, LoadOnce};
 use super::{ModelGrid, ResourceError, Target, Texts};
 use crate::cancel;
+use crate::granule::skeletons::Skeletons;
 use crate::granule::static_coordinates::StaticCoordinates;
 use crate::grid::{self, GridError, Latlon, Native};
 use crate::mapping::{self, Factors};
@@ -192,6 +193,7 @@ pub(super) fn load_grid(
         native,
         diagnostics,
         statics: StaticCoordinates::default(),
+        skeletons: Skeletons::default(),
         positions,
         corners: OnceLock::new(),
         overrides: LoadOnce::new(Limit {

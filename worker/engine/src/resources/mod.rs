@@ -17,6 +17,7 @@ pub use error::ResourceError;
 pub use load::{configuration_digest, factors_digest, grid_digest, metadata_digest, read, read_list};
 pub use shared::{SharedInputs, SharedLocations, load_texts};
 
+use crate::granule::skeletons::Skeletons;
 use crate::granule::static_coordinates::StaticCoordinates;
 use crate::grid::{Diagnostics, GridError, Latlon, LevelSet, Mask, Native};
 use crate::mapping::{Factors, Level, MappingError};
@@ -56,6 +57,8 @@ pub struct ModelGrid {
     pub diagnostics: Diagnostics,
     /// The static coordinates in the form in which they are written.
     pub statics: StaticCoordinates,
+    /// The beginnings of files of granules.
+    pub(crate) skeletons: Skeletons,
     positions: Vec<OnceLock<Vec<u32>>>,
     corners: OnceLock<Mask>,
     overrides: LoadOnce<String, Arc<Mask>, ResourceError>,
