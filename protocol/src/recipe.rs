@@ -67,10 +67,11 @@ pub(crate) const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-90
 /// * `vectors` (`target`): vectors are rotated to the directions at the cells of the longitude-latitude grid.
 /// * `vertical` (`faces`): variables at upper cell faces keep the depths of these faces on the longitude-latitude grid.
 pub const OPTIONS: [&str; 9] =
-    ["allow_partial", "chunks", "dates", ENCODER, "project", "series", "valid_range", "vectors", "vertical"];
+    ["allow_partial", CHUNKS, "dates", ENCODER, "project", "series", "valid_range", "vectors", "vertical"];
 
-/// Name of the option for the encoder of fields.
+/// Names of the options for the encoder of fields, and for the shapes of their chunks.
 const ENCODER: &str = "encoder";
+const CHUNKS: &str = "chunks";
 
 /// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them. For an array in several pieces
 /// it has the two files of each piece.
@@ -284,7 +285,7 @@ impl Plan {
     /// # Errors
     /// Returns an error if the option has an unknown word.
     pub fn chunks(&self) -> Result<ChunkShapes, UnknownWord> {
-        self.word("chunks", ChunkShapes::default())
+        self.word(CHUNKS, ChunkShapes::default())
     }
 
     /// Returns the choice that an option of one word makes, or `without` if there is no such option.
@@ -448,8 +449,9 @@ impl Recipe {
         };
         let mut options = plan.options.clone();
         if plan.mode == Mode::Corrected && format < 4 {
-            // There was no choice.
+            // There was no choice of these.
             options.remove(ENCODER);
+            options.remove(CHUNKS);
         }
         let mut content = serde_json::json!({
             "format": format,
@@ -549,8 +551,14 @@ impl Recipe {
             return Err(RecipeError::Option { granule: self.granule.clone(), option: option.clone() });
         }
         let unknown = |source| RecipeError::Choice { granule: self.granule.clone(), source };
-        plan.encoder().map_err(unknown)?;
-        plan.chunks().map_err(unknown)?;
+        let own = plan.encoder().map_err(unknown)? == FieldEncoder::of_mode(plan.mode);
+        let edp = plan.chunks().map_err(unknown)? == ChunkShapes::Edp;
+        // One granule has one id; and granules of EDP's modes have one form.
+        for (option, is_default) in [(ENCODER, own), (CHUNKS, edp)] {
+            if plan.options.contains_key(option) && (is_default || plan.mode.is_edp()) {
+                return Err(RecipeError::Choices { granule: self.granule.clone(), option, mode: plan.mode });
+            }
+        }
         self.check_derived()?;
         self.check_id()
     }

@@ -7,15 +7,14 @@
 
 #![allow(unsafe_code)] // zlib has no interface for Rust
 
-use edp_encoder::{PlaneEncoder, PlaneLayout};
-use edp_engine::granule::chunks;
+use edp_encoder::PlaneEncoder;
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{self, Recipe};
+use edp_tests::shuffled::{self, ShuffledChunk};
 use edp_tests::{coordinator, expect, real};
-use libdeflater::{CompressionLvl, Compressor, Decompressor};
+use libdeflater::{CompressionLvl, Compressor};
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,12 +24,6 @@ const REPEAT: usize = 3;
 
 /// Number of chunks of a set that are measured at most.
 const MOST: usize = 48;
-
-/// A shuffled chunk.
-struct Plain {
-    bytes: Vec<u8>,
-    layout: PlaneLayout,
-}
 
 /// Size and time of an encoder for a set.
 #[derive(Default)]
@@ -47,7 +40,7 @@ fn main() {
          speed |\n|---|---|---|---|---|---|---|---|"
     );
     for (name, recipes) in sets(directory.path()) {
-        let chunks: Vec<Plain> = recipes.iter().flat_map(chunks_of).collect();
+        let chunks: Vec<ShuffledChunk> = recipes.iter().flat_map(shuffled::chunks_of).collect();
         let step = chunks.len().div_ceil(MOST).max(1);
         row(&name, &chunks.into_iter().step_by(step).collect::<Vec<_>>(), directory.path());
     }
@@ -85,35 +78,13 @@ fn sets(directory: &Path) -> Vec<(String, Vec<Recipe>)> {
     sets
 }
 
-/// Returns the chunks of the fields of a granule.
-fn chunks_of(recipe: &Recipe) -> Vec<Plain> {
-    let path = Path::new(&recipe.granule);
-    let names: Vec<&str> = recipe.variables.keys().map(String::as_str).collect();
-    let file = File::open(path).expect("the granule");
-    let mut plain = Vec::new();
-    for layout in chunks::layouts(path, &names).expect("its layouts") {
-        let shape: Vec<usize> = layout.chunk.iter().map(|length| *length as usize).collect();
-        let level = shape.iter().skip_while(|length| **length == 1).skip(1).product();
-        let element = layout.chunk_bytes as usize / shape.iter().product::<usize>();
-        for chunk in &layout.chunks {
-            let mut stored = vec![0; chunk.size as usize];
-            file.read_exact_at(&mut stored, chunk.address).expect("a chunk");
-            let mut bytes = vec![0; layout.chunk_bytes as usize];
-            Decompressor::new().zlib_decompress(&stored, &mut bytes).expect("a zlib stream");
-            let row = *shape.last().expect("dimensions");
-            plain.push(Plain { bytes, layout: PlaneLayout { element, row, level } });
-        }
-    }
-    plain
-}
-
 /// Measures one set and prints its line of the table.
-fn row(name: &str, chunks: &[Plain], directory: &Path) {
+fn row(name: &str, chunks: &[ShuffledChunk], directory: &Path) {
     let mut planes = PlaneEncoder::new(5).expect("a level");
     let mut libdeflate = Compressor::new(CompressionLvl::new(5).expect("a level"));
     let mut room = Vec::new();
     let [mut ours, mut general, mut zlib] = [(); 3].map(|()| Sum::default());
-    for Plain { bytes, layout } in chunks {
+    for ShuffledChunk { bytes, layout } in chunks {
         ours.measure(|| planes.encode(bytes, *layout).len());
         general.measure(|| {
             room.resize(libdeflate.zlib_compress_bound(bytes.len()), 0);

@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod real;
 pub mod s3;
 pub mod scrape;
+pub mod shuffled;
 mod started;
 pub mod strace;
 pub mod timeless;

@@ -53,14 +53,14 @@ fn encoders_and_chunks_change_no_value() {
         let other = made(&fixture, choice[1], &choice);
         let mut shapes = BTreeSet::new();
         for ((other, plain), values) in other.iter().zip(&plain).zip(&values) {
-            assert_ne!(other.plan().unwrap().id, plain.plan().unwrap().id, "{choice:?}");
+            let is_other = choice[1] != "columns" || plain.dynamic_metadata.dimension == "3D";
+            assert_eq!(other.plan().unwrap().id != plain.plan().unwrap().id, is_other, "{choice:?}");
             for (found, wanted) in fields(other).iter().zip(values) {
                 assert!((&found.name, &found.values) == (&wanted.name, &wanted.values), "{choice:?}: {}", found.name);
                 let grid = GranuleName::parse(other.granule.rsplit('/').next().unwrap()).unwrap().grid;
                 shapes.insert((grid, found.chunk.clone()));
             }
         }
-        println!("{choice:?}: {shapes:?}");
         let has = |chunk: &[usize]| shapes.iter().any(|(_, found)| found == chunk);
         match choice[1] {
             "maps" => assert!(has(&[1, 10, 13, 90, 90]) && has(&[1, 5, 360, 720]), "{shapes:?}"),

@@ -288,12 +288,14 @@ impl PreparedPlan {
             }
         }
         let encoder = self.rules.encoder.filter(|encoder| *encoder != FieldEncoder::of_mode(self.rules.mode));
-        let chunks = Some(self.rules.chunks).filter(|chunks| *chunks != ChunkShapes::Edp);
-        let choices = [("encoder", encoder.map(FieldEncoder::as_str)), ("chunks", chunks.map(ChunkShapes::as_str))];
-        for (option, word) in choices {
-            let Some(word) = word else { continue };
-            for recipe in recipes.iter_mut().filter(|recipe| has_fields(recipe)) {
-                recipe.set_option(option, word.into())?;
+        let chunks = self.rules.chunks;
+        for recipe in recipes.iter_mut().filter(|recipe| has_fields(recipe)) {
+            if let Some(encoder) = encoder {
+                recipe.set_option("encoder", encoder.as_str().into())?;
+            }
+            // Without levels, columns are what EDP has.
+            if chunks == ChunkShapes::Maps || chunks == ChunkShapes::Columns && has_levels(recipe) {
+                recipe.set_option("chunks", chunks.as_str().into())?;
             }
         }
         Ok(())
@@ -395,7 +397,12 @@ fn has_rotated_vectors(recipe: &Recipe) -> bool {
 
 /// Returns true if [`PlanRules::depths_of_faces`] can make a difference for a granule.
 fn has_depths_of_latlon(recipe: &Recipe) -> bool {
-    recipe.dynamic_metadata.dimension == "3D" && recipe.name().is_ok_and(|name| name.grid == GridKind::Latlon)
+    has_levels(recipe) && recipe.name().is_ok_and(|name| name.grid == GridKind::Latlon)
+}
+
+/// Returns true if the granule has variables with levels.
+fn has_levels(recipe: &Recipe) -> bool {
+    recipe.dynamic_metadata.dimension == "3D"
 }
 
 /// Returns true if the granule has variables on a grid that are made from the model's output, so that
@@ -426,6 +433,7 @@ mod tests {
             (PlanRules { vectors_at_target: true, ..PlanRules::default() }, has_rotated_vectors),
             (PlanRules { encoder: Some(FieldEncoder::Libdeflate), ..PlanRules::default() }, has_fields),
             (PlanRules { chunks: ChunkShapes::Maps, ..PlanRules::default() }, has_fields),
+            (PlanRules { chunks: ChunkShapes::Columns, ..PlanRules::default() }, has_levels),
         ];
         for (rules, concerns) in options {
             let with = recipes(&demo.prepared(rules));

@@ -99,7 +99,8 @@ edp_protocol::settings! {
         pub processes: u16 = 1, range 1..=1024;
         /// Memory that each granule may take while it is made, in addition to the shared grid and weights.
         pub memory: u32 = 4096, unit "MiB", range 1..=u32::MAX;
-        /// As `--paranoid`: each chunk is decompressed again before it is written. It changes no byte.
+        /// As `--paranoid`: each chunk of a field is decompressed again before it is written, as those of static
+        /// data are in any case. It changes no byte.
         pub paranoid: bool = false;
         /// Largest size of a task list. It may contain one recipe for each KiB of that.
         pub list_size: u32 = 4096, unit "MiB", range 1..=u32::MAX;

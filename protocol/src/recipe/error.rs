@@ -1,7 +1,7 @@
 //! Errors of recipes and lists, with advice on what to do about them.
 
 use crate::text::line;
-use crate::vocabulary::UnknownWord;
+use crate::vocabulary::{Mode, UnknownWord};
 
 /// The reason why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,12 +111,24 @@ pub enum RecipeError {
         option: String,
     },
     /// An option of the recipe has a word that this program does not know.
-    #[error("recipe {granule}: {source}; make it by the program that planned it")]
+    #[error("recipe {granule}: {source}, or make it by the program that planned it")]
     Choice {
         /// Path or address of the granule.
         granule: String,
         /// What is unknown.
         source: UnknownWord,
+    },
+    /// An option of the recipe has the default of its mode, or is not for its mode.
+    #[error(
+        "recipe {granule}: the option '{option}' must not state what mode {mode} does by itself, and the modes of EDP do not have it: plan again"
+    )]
+    Choices {
+        /// Path or address of the granule.
+        granule: String,
+        /// Name of the option.
+        option: &'static str,
+        /// The mode.
+        mode: Mode,
     },
     /// The recipe was planned by a program whose output differs.
     #[error(

@@ -29,7 +29,7 @@ impl SymbolCounts {
         self.distances.iter_mut().zip(&other.distances).for_each(|(count, other)| *count += other);
     }
 
-    /// SymbolCounts a match.
+    /// Counts a match.
     #[inline(always)]
     pub(crate) fn add_match(&mut self, length: usize, distance: usize) {
         self.literals[symbols::of_length(length).symbol] += 1;
@@ -70,7 +70,7 @@ impl SymbolCounts {
         of(&self.literals, symbols::extra_bits_of_length) + of(&self.distances, symbols::extra_bits_of_distance)
     }
 
-    /// SymbolCounts the end of a block.
+    /// Counts the end of a block.
     pub(crate) fn add_end(&mut self) {
         self.literals[END_OF_BLOCK] += 1;
     }
@@ -82,14 +82,14 @@ fn entropy(counts: &[u32]) -> u64 {
     counts.iter().map(|&count| u64::from(count) * total.saturating_sub(log2(count))).sum()
 }
 
-/// SymbolCounts of literals, in four tables, so that equal bytes after each other do not wait for the same counter.
+/// Counts of literals, in four tables, so that equal bytes after each other do not wait for the same counter.
 #[derive(Debug)]
 pub(crate) struct LiteralCounts([[u32; LITERALS]; 4]);
 
 impl LiteralCounts {
     pub(crate) const NONE: LiteralCounts = LiteralCounts([[0; LITERALS]; 4]);
 
-    /// SymbolCounts `count` bytes from the beginning of `data`.
+    /// Counts `count` bytes from the beginning of `data`.
     #[inline(always)]
     pub(crate) fn add(&mut self, data: &[u8], count: usize) {
         let (fours, rest) = data[..count].as_chunks::<4>();

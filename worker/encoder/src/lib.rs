@@ -87,8 +87,8 @@ pub struct PlaneEncoder {
 
 impl PlaneEncoder {
     /// Returns an encoder that leaves planes to libdeflate at this level, from 0 to 12, or `None` if there is no such
-    /// level. It keeps memory for the positions and sequences of the largest plane that it has encoded: at most as
-    /// much as the chunk had.
+    /// level. It keeps memory for the positions and sequences of the largest plane that it has encoded: at most four
+    /// bytes for each of its bytes, which is as much as a chunk of four planes has.
     pub fn new(level: i32) -> Option<PlaneEncoder> {
         Some(PlaneEncoder {
             libdeflate: Compressor::new(CompressionLvl::new(level).ok()?),

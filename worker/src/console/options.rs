@@ -31,7 +31,7 @@ pub struct WorkerOptions {
     /// Make granules again that an earlier output version made
     #[arg(long)]
     pub replace_older: bool,
-    /// Decompress each chunk again before it is written, to find what a damaged machine does to it
+    /// Decompress each chunk of a field again before it is written, to find what a damaged machine does to it
     #[arg(long)]
     pub paranoid: bool,
     /// Write to a store that ignores conditions; two workers may then write the same granule

@@ -209,8 +209,9 @@ fn failure(partial: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Er
         (error, _) if error.is_cancelled() => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
         (error, Some(system)) if error.is_of_output() => unwritable(system),
-        // The disk failed for a moment, or the partial file was removed: another attempt shows.
-        (error, None) if error.is_of_output() && error.may_pass() => FailureKind::Transient,
+        // The disk failed for a moment, the partial file was removed, or the machine has computed wrongly: another
+        // attempt shows.
+        (error, None) if error.may_pass() => FailureKind::Transient,
         (error, system) => match (error.store(), system) {
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
             (Some(error), _) if error.is_transient() => FailureKind::Transient,

@@ -2,7 +2,8 @@
 
 use super::{Codec, Compressor};
 
-/// The keys of `netcdf4_compression_encodings`, with the meaning that they have for xarray. Missing keys have EDP's values.
+/// The keys of `netcdf4_compression_encodings`, with the meaning that they have for xarray. Missing keys have EDP's
+/// values.
 #[derive(Debug, Clone, Copy)]
 pub struct CodecKeys {
     zlib: bool,

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The bytes are those that HDF5's own filters would write, so that it is read back with filters that every reader has.
-//! A compressor is a variant of [`Compressor`] and of [`Filter`], and a file beside this one; nothing outside of this
-//! folder names it.
+//! A compressor is a variant of [`Compressor`] and of [`Filter`], and a file beside this one; outside of this folder,
+//! recipes name the encoder of fields, and the layout of chunks is passed on.
 
 mod deflate;
 mod keys;
@@ -166,6 +166,15 @@ impl Codec {
     /// Returns the largest size to which chunks of this size can be compressed: not all data become smaller.
     pub(crate) fn most_bytes(plain: u64) -> u64 {
         plain + plain / 500
+    }
+
+    /// Returns how many times the size of a chunk is taken while it is compressed: its values or their shuffled bytes,
+    /// with those by which they are made, the compressed ones, and what an encoder notes about them.
+    pub(crate) fn copies(&self) -> u64 {
+        match self.compressor {
+            Compressor::None | Compressor::Deflate(_) => 3,
+            Compressor::Planes(_) => 4,
+        }
     }
 
     /// Size in bytes of an encoder and small allocations.

@@ -2,11 +2,11 @@
 
 use super::content::{Chunk, Chunked, Type};
 use super::stages::{Stage, Stages};
-use crate::codec::{Codec, CodecError, Decoder, Encoder};
+use crate::codec::{Codec, CodecError, Decoder};
 use edp_encoder::PlaneLayout;
 use rayon::prelude::*;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A type of values that can be stored, as little-endian bytes.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -68,14 +68,14 @@ impl Codec {
         spare_cores: impl Fn() + Sync,
         stages: &Stages,
     ) -> Result<Vec<Chunk>, CodecError> {
-        self.encode_and(false, block, spare_cores, stages)
+        self.encode_checked(false, block, spare_cores, stages)
     }
 
     /// Does the same, and decompresses each chunk again if `check` is true.
     ///
     /// # Errors
     /// Returns an error if the level does not exist, or a chunk does not decompress to its values.
-    pub(crate) fn encode_and<T: Element>(
+    pub(crate) fn encode_checked<T: Element>(
         &self,
         check: bool,
         block: &Block<'_, T>,
@@ -84,36 +84,38 @@ impl Codec {
     ) -> Result<Vec<Chunk>, CodecError> {
         let Block { values, shape, origin, chunk, pad } = *block;
         let codec = self.effective();
-        codec.encoder()?;
+        // One for each thread that works here at the same time; the first shows that there is such a level.
+        let encoders = Mutex::new(vec![codec.encoder()?]);
         let counts: Vec<usize> = shape.iter().zip(chunk).map(|(length, size)| length.div_ceil(*size)).collect();
         let total: usize = counts.iter().product();
         let begun = AtomicUsize::new(0);
         let layout = layout::<T>(chunk);
-        let encode_one = |encoder: &mut Result<Encoder, CodecError>, index: usize| {
+        let encode_one = |index: usize| {
             let first = first_element(index, &counts, chunk);
             let offset = first.iter().zip(origin).map(|(first, origin)| *first as u64 + origin).collect();
-            let gathered = gather(values, shape, &first, chunk, pad);
-            let mut plain = Vec::with_capacity(gathered.len() * T::SIZE);
-            T::bytes(&gathered, codec.shuffle, &mut plain);
-            let encoder = encoder.as_mut().map_err(|error| error.clone())?;
+            let mut plain = Vec::with_capacity(chunk.iter().product::<usize>() * T::SIZE);
+            T::bytes(&gather(values, shape, &first, chunk, pad), codec.shuffle, &mut plain);
             let kept = check.then(|| plain.clone());
+            let free = encoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut encoder = free.map_or_else(|| codec.encoder(), Ok)?;
             let bytes = encoder.encode(plain, layout)?;
+            encoders.lock().unwrap_or_else(PoisonError::into_inner).push(encoder);
             if let Some(plain) = kept {
                 codec.check(&mut Decoder::new(), &plain, &bytes)?;
             }
             Ok(Chunk { offset, bytes })
         };
         let size = chunk.iter().product::<usize>() * T::SIZE;
-        let timed = |encoder: &mut Result<Encoder, CodecError>, index: usize| {
+        let timed = |index: usize| {
             if begun.fetch_add(1, Ordering::Relaxed) + 1 == total {
                 spare_cores();
             }
-            stages.time(Stage::Compress, size as u64, || encode_one(encoder, index))
+            stages.time(Stage::Compress, size as u64, || encode_one(index))
         };
-        (0..total).into_par_iter().map_init(|| codec.encoder(), timed).collect()
+        (0..total).into_par_iter().map(timed).collect()
     }
 
-    /// Compresses a whole variable into a single chunk.
+    /// Compresses a whole variable into a single chunk, and decompresses it again: what is made in this way is made once.
     ///
     /// # Errors
     /// Returns the errors of [`Codec::encode`].
@@ -124,7 +126,7 @@ impl Codec {
         pad: T,
     ) -> Result<Chunked, CodecError> {
         let block = Block { values, shape, origin: &vec![0; shape.len()], chunk: shape, pad };
-        let chunks = self.encode(&block, || (), &Stages::begin())?;
+        let chunks = self.encode_checked(true, &block, || (), &Stages::begin())?;
         Ok(Chunked { chunks: Some(Arc::new(chunks)), ..self.chunked(shape.to_vec()) })
     }
 
@@ -220,5 +222,19 @@ mod tests {
         assert!(!chunked.codec.shuffle);
         let none = Codec { compressor: Compressor::Deflate(10), shuffle: true };
         assert_eq!(none.encode_whole(&[1i32], &[1], 0), Err(CodecError::Level(10)));
+    }
+
+    #[test]
+    fn layouts_have_the_rows_and_levels_of_chunks() {
+        for (chunk, row, level) in [
+            (vec![1, 25, 7, 45, 45], 45, 7 * 45 * 45),
+            (vec![1, 25, 180, 360], 360, 180 * 360),
+            (vec![1, 13, 90, 90], 90, 90 * 90),
+            (vec![1, 360, 720], 720, 720),
+            (vec![1, 1], 1, 1),
+            (vec![], 1, 1),
+        ] {
+            assert_eq!(layout::<f64>(&chunk), PlaneLayout { element: 8, row, level }, "{chunk:?}");
+        }
     }
 }

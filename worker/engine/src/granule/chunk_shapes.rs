@@ -8,8 +8,12 @@ pub(crate) const CHUNK_LIMIT: f64 = 16_777_216.0;
 /// Upper limit of a chunk of whole planes in bytes, so that a reader of one map reads and decompresses little else.
 const MAP_LIMIT: usize = 6 << 20;
 
-/// Upper limit of a chunk of all levels in bytes: a reader of one profile needs a single chunk.
+/// Upper limit of a chunk of all levels in bytes: a reader of one profile needs a single chunk. It is larger if a
+/// variable would have more chunks than [`MOST_COLUMNS`] or so.
 const COLUMN_LIMIT: usize = 1 << 20;
+
+/// Number of chunks of all levels that a variable has at most, about: reports of workers list the places of all chunks.
+const MOST_COLUMNS: usize = 8192;
 
 /// Returns the shape of the chunks of a field. `levels` is the position of the dimension of levels, if the field has
 /// one; the dimensions after it are horizontal.
@@ -49,7 +53,8 @@ fn column_chunk(shape: &[usize], levels: usize, element_size: usize) -> Vec<usiz
     chunk[levels] = shape[levels];
     let first = shape.len().saturating_sub(2).max(levels + 1);
     chunk[first..].copy_from_slice(&shape[first..]);
-    while chunk.iter().product::<usize>() * element_size > COLUMN_LIMIT {
+    let limit = COLUMN_LIMIT.max(shape.iter().product::<usize>() / MOST_COLUMNS * element_size);
+    while chunk.iter().product::<usize>() * element_size > limit {
         // Of sides of equal length the first, so that rows stay long.
         let Some(longest) = chunk[first..].iter_mut().rev().max_by_key(|length| **length).filter(|length| **length > 1)
         else {
@@ -124,10 +129,12 @@ mod tests {
             (vec![1, 50, 13, 90, 90], Some(1), vec![1, 50, 1, 45, 90]),
             (vec![90, 13, 1080, 1080], Some(0), vec![90, 1, 34, 68]),
             (vec![1, 360, 720], None, vec![1, 360, 720]),
+            (vec![1, 90, 13, 4320, 4320], Some(1), vec![1, 90, 1, 135, 135]),
         ] {
             let chunk = field_chunk(ChunkShapes::Columns, &shape, levels, 4);
             assert_eq!(chunk, want);
-            assert!(chunk.iter().product::<usize>() * 4 <= COLUMN_LIMIT);
+            let count: usize = shape.iter().zip(&chunk).map(|(length, size)| length.div_ceil(*size)).product();
+            assert!(count <= 4 * MOST_COLUMNS, "{count}");
         }
     }
 }

@@ -193,8 +193,8 @@ pub(super) struct StaticStyle {
     pub(super) codec: Codec,
 }
 
-/// Returns the coordinates of the U points of a native grid, and of its V points, as far as they are wanted. EDP of 2024 has none;
-/// EDP of 2026 has them where the geometry has, and its metadata say nothing of them.
+/// Returns the coordinates of the U points of a native grid, and of its V points, as far as they are wanted. EDP of
+/// 2024 has none; EDP of 2026 has them where the geometry has, and its metadata say nothing of them.
 pub(super) fn native_edges(
     resources: &Resources,
     style: StaticStyle,
@@ -216,8 +216,8 @@ pub(super) fn native_edges(
     edges.map(|(name, at, _)| Ok(variable(name, &at, described(name), model.horizontal(name, style)?))).collect()
 }
 
-/// Returns the bounds of the cells of a native grid, and of the `levels` of a 3-D granule. Attributes that the parents in
-/// `others` have with the same value are left out.
+/// Returns the bounds of the cells of a native grid, and of the `levels` of a 3-D granule. Attributes that the parents
+/// in `others` have with the same value are left out.
 pub(super) fn native_bounds(
     resources: &Resources,
     style: StaticStyle,
@@ -286,8 +286,8 @@ impl ModelGrid {
         Ok(*self.statics.extent.get_or_init(|| extent))
     }
 
-    /// A static horizontal coordinate: plain in EDP's files, compressed in ours, in one chunk unless that would be larger
-    /// than chunks of data; made at the first call.
+    /// A static horizontal coordinate: plain in EDP's files, compressed in ours, in one chunk unless that would be
+    /// larger than chunks of data; made at the first call.
     fn horizontal(&self, name: &'static str, style: StaticStyle) -> Result<Storage, MakeError> {
         self.native.check_whole().map_err(ResourceError::Grid)?;
         let codec = match style.mode {
@@ -306,7 +306,8 @@ impl ModelGrid {
             let shape: Vec<usize> = [TILES, n, n].into_iter().chain(corners.then_some(4)).collect();
             let (chunk, origin) = (chunk_shape(&shape, size_of::<f32>()), vec![0; shape.len()]);
             let block = Block { values: &values, shape: &shape, origin: &origin, chunk: &chunk, pad: FILL as f32 };
-            let chunks = codec.encode(&block, || (), &Stages::begin())?;
+            // Made once for all granules of the grid, so that a check costs nothing.
+            let chunks = codec.encode_checked(true, &block, || (), &Stages::begin())?;
             Storage::Chunked(Type::F32, Chunked { chunks: Some(Arc::new(chunks)), ..codec.chunked(chunk) })
         };
         prepared.insert((name, codec), storage.clone());
@@ -315,8 +316,8 @@ impl ModelGrid {
 }
 
 /// The ranges of latitude and longitude of cells, from the longitudes and latitudes of their four corners. If a cell
-/// crosses the date line, the range of longitudes is the whole circle. If a cell contains a pole, the pole is the limit of
-/// latitude.
+/// crosses the date line, the range of longitudes is the whole circle. If a cell contains a pole, the pole is the limit
+/// of latitude.
 pub(crate) struct CellLimits {
     latitude: [f64; 2],
     longitude: [f64; 2],
@@ -412,7 +413,8 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     Coordinates { dimensions, first, time_bounds, last, extent }
 }
 
-/// Returns the bounds of the cells of a longitude-latitude grid, and of its levels for 3-D granules, as [`native_bounds`].
+/// Returns the bounds of the cells of a longitude-latitude grid, and of its levels for 3-D granules, as
+/// [`native_bounds`].
 pub(super) fn latlon_bounds(
     resources: &Resources,
     target: &Target,

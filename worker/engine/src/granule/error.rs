@@ -167,11 +167,11 @@ impl MakeError {
     }
 
     /// Returns true if the same may succeed later, for errors of the file that was being made for which the operating
-    /// system gives no reason.
+    /// system gives no reason, and for chunks that were compressed wrongly.
     pub fn may_pass(&self) -> bool {
         match self {
             MakeError::File(error) => error.may_pass(),
-            MakeError::Field(FieldError::Codec(CodecError::Differs)) => true,
+            MakeError::Codec(error) | MakeError::Field(FieldError::Codec(error)) => *error == CodecError::Differs,
             MakeError::Gate(GateError::Read { .. } | GateError::Chunk(_)) => true,
             _ => false,
         }
@@ -189,5 +189,18 @@ impl MakeError {
     /// Returns true if the error concerns the file that was being made, not its inputs.
     pub fn is_of_output(&self) -> bool {
         matches!(self, MakeError::File(_) | MakeError::Gate(_) | MakeError::Commit(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_damaged_machine_compresses_may_be_right_elsewhere() {
+        for (error, may_pass) in [(CodecError::Differs, true), (CodecError::Level(10), false)] {
+            assert_eq!(MakeError::Codec(error.clone()).may_pass(), may_pass);
+            assert_eq!(MakeError::Field(FieldError::Codec(error)).may_pass(), may_pass);
+        }
     }
 }

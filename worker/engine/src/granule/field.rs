@@ -228,7 +228,7 @@ impl Field<'_> {
             part: depth * product(&part) * size,
             chunks: Codec::most_bytes(depth * product(&padded) * size),
             level: self.maker.memory(self.grid, &self.route, cells) + self.route.memory(self.grid.plane()),
-            chunk: 4 * product(&chunk) * size + Codec::ENCODER_MEMORY,
+            chunk: (self.codec.copies() + u64::from(self.paranoid)) * product(&chunk) * size + Codec::ENCODER_MEMORY,
         }
     }
 
@@ -308,7 +308,7 @@ impl Field<'_> {
             restrict(dimension + 1, rows.rows());
         }
         let block = Block { values, shape: &own, origin: &origin, chunk: &chunk, pad: O::FILL };
-        Ok(self.codec.encode_and(self.paranoid, &block, spare_cores, self.stages)?)
+        Ok(self.codec.encode_checked(self.paranoid, &block, spare_cores, self.stages)?)
     }
 
     /// Makes the level `at` of the output, or some rows of it.

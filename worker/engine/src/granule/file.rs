@@ -2,7 +2,7 @@
 
 use super::chunks::{ChunkError, ChunkWriter};
 use super::content::{Attributes, Chunk, GranuleContent, Storage, Type, Value, Values, Variable};
-use super::skeletons::{Difference, Skeletons};
+use super::skeletons::{self, Difference, Skeletons};
 use crate::libraries;
 use netcdf::{AttributeValue, FileMut};
 use std::collections::BTreeMap;
@@ -231,7 +231,9 @@ fn begin_like(
     let fail = |source| FileError::Io { path: path.into(), source };
     let Some((skeleton, differences)) = skeletons.find(dataset) else {
         begin(path, dataset)?;
-        skeletons.keep(dataset, std::fs::read(path).map_err(fail)?);
+        if file.metadata().map_err(fail)?.len() <= skeletons::LARGEST {
+            skeletons.keep(dataset, std::fs::read(path).map_err(fail)?);
+        }
         return Ok(ChunkWriter::open(path)?);
     };
     let mut file = file;

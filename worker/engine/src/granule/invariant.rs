@@ -1,5 +1,5 @@
-//! Time-invariant granules: the variables, coordinates and dimensions of a NetCDF file in their order, in the form and with
-//! the description that all granules have.
+//! Time-invariant granules: the variables, coordinates and dimensions of a NetCDF file in their order, in the form and
+//! with the description that all granules have.
 
 use super::assembly::Assembly;
 use super::blocks::{Block, Element};
@@ -119,8 +119,8 @@ impl InvariantMaker<'_> {
         Ok(MadeFile { size, digest, inputs: vec![input.read], chunks, warnings: Vec::new() })
     }
 
-    /// Returns the attributes for a range of values, without values where there is no range. Truth values have none, nor
-    /// have integers but for what is annotated by the rules of EDP.
+    /// Returns the attributes for a range of values, without values where there is no range. Truth values have none,
+    /// nor have integers but for what is annotated by the rules of EDP.
     fn ranges(&self, data_type: Type, range: Option<&Value>) -> Vec<(&'static str, Option<Value>)> {
         let of_integers = self.grid.is_none() && self.mode.is_edp();
         match data_type {
@@ -230,7 +230,8 @@ impl InvariantMaker<'_> {
         Ok(GranuleContent { dimensions, variables, attributes })
     }
 
-    /// Returns a variable of the granule with the attributes of `base` and, if it holds data, all others but `coordinates`.
+    /// Returns a variable of the granule with the attributes of `base` and, if it holds data, all others but
+    /// `coordinates`.
     fn describe_variable(
         &self,
         input: &mut InvariantInput,
@@ -281,7 +282,8 @@ impl InvariantMaker<'_> {
         variable::describe_invariant(&self.texts.metadata, self.name.grid, name)
     }
 
-    /// Returns the values of a coordinate: plain, but for horizontal ones of `corrected`, which are compressed like data.
+    /// Returns the values of a coordinate: plain, but for horizontal ones of `corrected`, which are compressed like
+    /// data.
     fn coordinate(
         &self,
         input: &mut InvariantInput,
@@ -325,7 +327,8 @@ impl InvariantMaker<'_> {
         Ok(all)
     }
 
-    /// Puts the descriptions of the metadata over the attributes of coordinates, then of bounds, which inherit from them.
+    /// Puts the descriptions of the metadata over the attributes of coordinates, then of bounds, which inherit from
+    /// them.
     fn describe_coordinates(&self, variables: &mut [Variable], roles: &[VariableRole]) {
         let (metadata, grid) = (&self.texts.metadata, self.name.grid);
         for (variable, _) in variables.iter_mut().zip(roles).filter(|(_, role)| **role == VariableRole::Coordinate) {
@@ -356,7 +359,8 @@ impl InvariantMaker<'_> {
         }
     }
 
-    /// Returns the extent of a file that has no grid beside it, from the bounds of its cells, or else from their centres.
+    /// Returns the extent of a file that has no grid beside it, from the bounds of its cells, or else from their
+    /// centres.
     fn extent_of(&self, input: &mut InvariantInput, three_d: bool) -> Result<Extent, MakeError> {
         let mut limits = |names: [&str; 3]| {
             let described = |name: &&str| input.outline.variables.iter().find(|one| one.described.name == *name);
@@ -503,7 +507,7 @@ impl InvariantMaker<'_> {
             look(&values).map_err(|why| self.fail(name, why))?;
             let origin: Vec<u64> = start.iter().map(|at| *at as u64).collect();
             let block = Block { values: &values, shape: &count, origin: &origin, chunk: &chunked.shape, pad };
-            let chunks = codec.encode(&block, || (), self.stages)?;
+            let chunks = codec.encode_checked(true, &block, || (), self.stages)?;
             self.stages.time(Stage::Write, 0, || writer.write(name, &chunks))?;
         }
         Ok(())

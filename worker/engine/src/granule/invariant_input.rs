@@ -1,8 +1,8 @@
 //! The NetCDF file that a time-invariant granule is made of, and what its variables become.
 //!
-//! The file may come from anybody, so that only the helper processes of the [`reader`](crate::reader) look into it. They
-//! get a private copy in memory, whose digest is the one that is told of: what is written over at the source meanwhile
-//! reaches the granule neither wholly nor in part.
+//! The file may come from anybody, so that only the helper processes of the [`reader`](crate::reader) look into it.
+//! They get a private copy in memory, whose digest is the one that is told of: what is written over at the source
+//! meanwhile reaches the granule neither wholly nor in part.
 
 use super::assembly::Assembly;
 use super::cancellable_reader::CancellableReader;
@@ -80,8 +80,8 @@ impl InvariantInput {
     }
 }
 
-/// Returns the type that a variable of the granule has. EDP writes all data of tasks as floating-point numbers; where types
-/// are kept, truth values and integers stay, unless some of these are missing.
+/// Returns the type that a variable of the granule has. EDP writes all data of tasks as floating-point numbers; where
+/// types are kept, truth values and integers stay, unless some of these are missing.
 ///
 /// # Errors
 /// Returns the reason why its values cannot be written.
@@ -112,7 +112,8 @@ pub(super) fn type_of(
 }
 
 /// Returns the role of each variable, in the order of the file. EDP takes as coordinates only what an attribute
-/// `coordinates` names; `corrected` also bounds by their name, and the names that are `known` to be those of coordinates.
+/// `coordinates` names; `corrected` also bounds by their name, and the names that are `known` to be those of
+/// coordinates.
 pub(super) fn roles(outline: &Outline, mode: Mode, known: impl Fn(&str) -> bool) -> Vec<VariableRole> {
     let named = |attributes: &Attributes| {
         let text = attribute::get(attributes, "coordinates").and_then(Value::text).unwrap_or_default().to_owned();
@@ -135,8 +136,8 @@ pub(super) fn roles(outline: &Outline, mode: Mode, known: impl Fn(&str) -> bool)
     outline.variables.iter().map(role).collect()
 }
 
-/// Returns the attributes of a variable that still hold when its values have been decoded: those that describe the storage
-/// are left out, and the names of coordinates are found anew.
+/// Returns the attributes of a variable that still hold when its values have been decoded: those that describe the
+/// storage are left out, and the names of coordinates are found anew.
 pub(super) fn kept_attributes(variable: &OutlinedVariable) -> Attributes {
     let mut attributes = variable.attributes();
     for name in ["_FillValue", "missing_value", "coordinates"] {

@@ -103,6 +103,9 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
         let hashing = scope.spawn(|| assembly.hash(&outputs, spare, &failed));
         let written = assembly.write(&plan, &mut dataset, path, spare_cores, &mut warnings);
         let made = written.and_then(|written| finish(path, &dataset, &written, stages));
+        if let Err(MakeError::Gate(_)) = &made {
+            assembly.resources.grid.skeletons.clear();
+        }
         failed.store(made.is_err(), Ordering::Relaxed);
         (made, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
@@ -226,8 +229,8 @@ impl Assembly<'_> {
         Ok(GranuleContent { dimensions: coordinates.dimensions, variables, attributes })
     }
 
-    /// Returns the way in which the fields are made: the one that keeps most cores busy of those for which the memory of
-    /// a slot is enough. Fields with large slabs are made in strips in any case.
+    /// Returns the way in which the fields are made: the one that keeps most cores busy of those for which the memory
+    /// of a slot is enough. Fields with large slabs are made in strips in any case.
     fn division(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<Division, MakeError> {
         match self.resources.texts.configuration.precision {
             OutputPrecision::Float32 => self.division_of::<f32>(outputs, fields, limit),

@@ -1,7 +1,7 @@
 //! Time series of single numbers, such as global means: one granule for all times, made of NetCDF files that hold them.
 //!
-//! The files come from programs of their own, so that their variables and times are taken as they are: times may count in
-//! other units, and a file may have more variables than are asked for.
+//! The files come from programs of their own, so that their variables and times are taken as they are: times may count
+//! in other units, and a file may have more variables than are asked for.
 
 use super::assembly::Assembly;
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Values, Variable};
@@ -44,7 +44,8 @@ impl SeriesRule {
         serde_json::from_value(option).map_err(|error| format!("the option 'series' of its recipe: {error}"))
     }
 
-    /// Changes the values of a series, in which NaN stands for no value. `at_start` is true if it begins with the model.
+    /// Changes the values of a series, in which NaN stands for no value. `at_start` is true if it begins with the
+    /// model.
     fn apply(self, values: &mut [f64], at_start: bool) {
         if at_start {
             values.iter_mut().take(self.unset_first).for_each(|value| *value = f64::NAN);
@@ -287,8 +288,8 @@ impl Assembly<'_> {
     }
 }
 
-/// Returns times as integers of 32 bits, or as floating-point numbers if the run is too long for these; `None` if they do
-/// not fit.
+/// Returns times as integers of 32 bits, or as floating-point numbers if the run is too long for these; `None` if they
+/// do not fit.
 fn numbers_of(numbers: &[i64], is_long: bool) -> Option<Storage> {
     Some(Storage::Contiguous(match is_long {
         true => Values::F64(numbers.iter().map(|number| *number as f64).collect()),

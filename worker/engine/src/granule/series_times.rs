@@ -1,5 +1,5 @@
-//! The times of a series: read from its NetCDF file, brought into the units of the granule, and compared with the frequency
-//! that is asked for.
+//! The times of a series: read from its NetCDF file, brought into the units of the granule, and compared with the
+//! frequency that is asked for.
 
 use super::error::MakeError;
 use super::invariant_input::InvariantInput;

@@ -10,11 +10,14 @@ use super::content::{Attributes, GranuleContent, Storage, Value, Values, Variabl
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Number of beginnings that are kept: those of the datasets that are made side by side.
-const KEPT: usize = 8;
+const KEPT: usize = 64;
+
+/// Largest size of all beginnings that are kept, in bytes.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// Largest size of a beginning that is kept, in bytes. Larger ones hold whole coordinates, which take longer than the
 /// definitions.
-const LARGEST: usize = 8 << 20;
+pub(super) const LARGEST: u64 = 8 << 20;
 
 /// The beginnings of files on one grid.
 #[derive(Debug, Default)]
@@ -51,11 +54,9 @@ impl Skeletons {
         Some((skeleton, differences))
     }
 
-    /// Keeps the beginning of a file with this content, unless it is large.
+    /// Keeps the beginning of a file with this content, at most [`LARGEST`] bytes. Those go that were not used for the
+    /// longest time.
     pub(super) fn keep(&self, content: &GranuleContent, bytes: Vec<u8>) {
-        if bytes.len() > LARGEST {
-            return;
-        }
         let mut content = content.clone();
         for variable in &mut content.variables {
             if let Storage::Chunked(_, chunked) = &mut variable.storage {
@@ -63,10 +64,20 @@ impl Skeletons {
             }
         }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.remove(0);
+        // Another slot may have been as fast.
+        if kept.iter().any(|skeleton| has_same_form(&skeleton.content, &content)) {
+            return;
         }
         kept.push(Arc::new(Skeleton { content, bytes }));
+        let size = |kept: &[Arc<Skeleton>]| kept.iter().map(|skeleton| skeleton.bytes.len()).sum::<usize>();
+        while kept.len() > KEPT || size(&kept) > KEPT_BYTES {
+            kept.remove(0);
+        }
+    }
+
+    /// Forgets all beginnings, since a file that was made of one is not as it should be.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -148,8 +159,14 @@ fn are_same(one: &Values, other: &Values) -> bool {
     match (one, other) {
         (Values::I8(one), Values::I8(other)) => Arc::ptr_eq(one, other) || one == other,
         (Values::I32(one), Values::I32(other)) => Arc::ptr_eq(one, other) || one == other,
-        (Values::F32(one), Values::F32(other)) => Arc::ptr_eq(one, other) || one == other,
-        (Values::F64(one), Values::F64(other)) => Arc::ptr_eq(one, other) || one == other,
+        (Values::F32(one), Values::F32(other)) => {
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            Arc::ptr_eq(one, other) || bits(one) == bits(other)
+        }
+        (Values::F64(one), Values::F64(other)) => {
+            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            Arc::ptr_eq(one, other) || bits(one) == bits(other)
+        }
         _ => false,
     }
 }
@@ -266,14 +283,25 @@ mod tests {
     fn few_and_small_beginnings_are_kept() {
         let skeletons = Skeletons::default();
         let contents: Vec<GranuleContent> = (0..=KEPT).map(|attributes| content("d", 1.0, attributes)).collect();
-        skeletons.keep(&contents[0], vec![0; LARGEST + 1]);
-        assert!(skeletons.find(&contents[0]).is_none());
         for content in &contents[..KEPT] {
             skeletons.keep(content, vec![1]);
+            skeletons.keep(content, vec![2]);
         }
-        assert!(skeletons.find(&contents[0]).is_some());
+        assert_eq!(skeletons.find(&contents[0]).unwrap().0.bytes, [1], "the first one stays");
         skeletons.keep(&contents[KEPT], vec![1]);
         assert!(skeletons.find(&contents[0]).is_some(), "it was used last");
         assert!(skeletons.find(&contents[1]).is_none());
+        skeletons.keep(&contents[1], vec![0; KEPT_BYTES]);
+        assert_eq!(skeletons.0.lock().unwrap().len(), 1, "there is no room for others");
+        skeletons.clear();
+        assert!(skeletons.find(&contents[1]).is_none());
+    }
+
+    #[test]
+    fn values_differ_by_their_bits() {
+        let values = |value: f64| Values::F64(Arc::new([value]));
+        assert!(are_same(&values(f64::NAN), &values(f64::NAN)));
+        assert!(!are_same(&values(0.0), &values(-0.0)));
+        assert!(!are_same(&values(0.0), &Values::F32(Arc::new([0.0]))));
     }
 }

@@ -1,5 +1,5 @@
-//! The pipeline of a granule: slabs, or strips of them, are made in parallel and written in file order, and the ranges of the values come
-//! last.
+//! The pipeline of a granule: slabs, or strips of them, are made in parallel and written in file order, and the ranges
+//! of the values come last.
 
 use super::assembly::Assembly;
 use super::content::{Chunk, Chunked, GranuleContent, Storage, Value, Variable};
