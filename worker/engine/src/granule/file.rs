@@ -8,6 +8,7 @@ use netcdf::{AttributeValue, FileMut};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// The reason why a file could not be written.
@@ -231,8 +232,11 @@ fn begin_like(
     let fail = |source| FileError::Io { path: path.into(), source };
     let Some((skeleton, differences)) = skeletons.find(dataset) else {
         begin(path, dataset)?;
-        if file.metadata().map_err(fail)?.len() <= skeletons::LARGEST {
-            skeletons.keep(dataset, std::fs::read(path).map_err(fail)?);
+        let size = file.metadata().map_err(fail)?.len();
+        if size <= skeletons::LARGEST {
+            let mut bytes = vec![0; size as usize];
+            file.read_exact_at(&mut bytes, 0).map_err(fail)?;
+            skeletons.keep(dataset, bytes);
         }
         return Ok(ChunkWriter::open(path)?);
     };
