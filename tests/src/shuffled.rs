@@ -28,15 +28,14 @@ pub fn chunks_of(recipe: &Recipe) -> Vec<ShuffledChunk> {
     let mut all = Vec::new();
     for layout in chunks::layouts(path, &names).expect("its layouts") {
         let shape: Vec<usize> = layout.chunk.iter().map(|length| *length as usize).collect();
-        let level = shape.iter().skip_while(|length| **length == 1).skip(1).product();
         let element = layout.chunk_bytes as usize / shape.iter().product::<usize>();
-        let row = *shape.last().expect("dimensions");
+        let plane_layout = PlaneLayout::of_chunk(&shape, element);
         for chunk in &layout.chunks {
             let mut stored = vec![0; chunk.size as usize];
             file.read_exact_at(&mut stored, chunk.address).expect("a chunk");
             let mut bytes = vec![0; layout.chunk_bytes as usize];
             Decompressor::new().zlib_decompress(&stored, &mut bytes).expect("a zlib stream");
-            all.push(ShuffledChunk { bytes, layout: PlaneLayout { element, row, level } });
+            all.push(ShuffledChunk { bytes, layout: plane_layout });
         }
     }
     all

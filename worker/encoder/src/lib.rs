@@ -146,6 +146,13 @@ impl PlaneEncoder {
 }
 
 impl PlaneLayout {
+    /// Returns the layout of chunks of this shape, of values of this size in bytes. The first dimension that has a length is
+    /// that of the levels, or of a field without levels that of the tiles or rows, which are as good.
+    pub fn of_chunk(shape: &[usize], element: usize) -> PlaneLayout {
+        let level = shape.iter().skip_while(|length| **length == 1).skip(1).product();
+        PlaneLayout { element, row: shape.last().copied().unwrap_or(1), level }
+    }
+
     /// Returns true if a chunk of this size has planes, and is not too small or too large for them.
     fn is_worth_planes(&self, size: usize) -> bool {
         size >= SMALLEST

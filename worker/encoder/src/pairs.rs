@@ -7,7 +7,7 @@ use crate::symbols::FARTHEST;
 /// Number of doubled pairs: of a first and a second byte.
 const PAIRS: usize = 1 << 16;
 
-/// A plane is searched for doubled pairs if they begin at one of so many positions.
+/// A plane is searched for doubled pairs only if one begins at every 32nd position, on average, or more often.
 const RARE: usize = 32;
 
 /// Where doubled pairs occurred last, and matches that were found from that.
@@ -110,7 +110,7 @@ mod tests {
         let mut pairs = Pairs::default();
         let mut starts = RepeatPositions::default();
         starts.clear(length);
-        starts.add_starts::<3>(&nearest);
+        starts.add_starts(&nearest);
         pairs.find(data, start, length, &nearest, &starts);
         (0..length).filter(|&at| pairs.positions().has(at)).map(|at| (at, pairs.distance(at))).collect()
     }

@@ -46,8 +46,8 @@ pub(crate) struct Matches {
     /// Doubled pairs at any distance.
     pub(crate) pairs: Pairs,
     /// Positions at which a match at one of the distances may begin, and those at which any match may.
-    pub(crate) starts: RepeatPositions,
-    pub(crate) candidates: RepeatPositions,
+    starts: RepeatPositions,
+    candidates: RepeatPositions,
 }
 
 /// A plane that is parsed.
@@ -111,7 +111,7 @@ impl Matches {
             repeats.find(data, start, length, distance);
         }
         self.starts.clear(length);
-        self.repeats.iter().for_each(|repeats| self.starts.add_starts::<3>(repeats));
+        self.repeats.iter().for_each(|repeats| self.starts.add_starts(repeats));
         if let Some(nearest) = self.repeats.first() {
             self.pairs.find(data, start, length, nearest, &self.starts);
         }
@@ -149,9 +149,9 @@ impl Matches {
             }
         }
         if self.pairs.positions().has(position) {
-            let Choice { length, distance, saved } = self.pair(plane, position, literal);
-            if saved > best.saved {
-                best = Choice { length, distance, saved };
+            let pair = self.pair(plane, position, literal);
+            if pair.saved > best.saved {
+                best = pair;
             }
         }
         best

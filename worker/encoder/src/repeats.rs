@@ -2,7 +2,7 @@
 //!
 //! Bytes that do not repeat cost almost nothing here, since a word of zeros is passed at once.
 
-use crate::symbols::LONGEST;
+use crate::symbols::{LONGEST, SHORTEST};
 
 /// Number of positions in a word.
 pub(crate) const WORD: usize = 64;
@@ -61,10 +61,10 @@ impl RepeatPositions {
         self.0.len() - PADDING
     }
 
-    /// Adds the positions from which `N` and more positions are in another set for the same plane.
-    pub(crate) fn add_starts<const N: u32>(&mut self, other: &RepeatPositions) {
+    /// Adds the positions at which matches begin: from which [`SHORTEST`] and more positions are in another set for the same plane.
+    pub(crate) fn add_starts(&mut self, other: &RepeatPositions) {
         for (starts, words) in self.0.iter_mut().zip(other.0.windows(2)) {
-            *starts |= (1..N).fold(words[0], |all, shift| all & shifted(words, shift));
+            *starts |= (1..SHORTEST as u32).fold(words[0], |all, shift| all & shifted(words, shift));
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
             found.find(&data, start, length, distance);
             let mut starts = RepeatPositions::default();
             starts.clear(length);
-            starts.add_starts::<3>(&found);
+            starts.add_starts(&found);
             let wanted = |at: usize| start + at >= distance && data[start + at] == data[start + at - distance];
             for at in 0..length {
                 prop_assert_eq!(found.has(at), wanted(at));

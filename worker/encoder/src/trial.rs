@@ -6,10 +6,10 @@ use crate::parse::{Parsed, Segment, Sequence};
 use crate::symbols::{self, FARTHEST};
 use std::ops::Range;
 
-/// Number of bytes of the part of a plane that is tried, at least, if the plane has so many.
+/// Smallest size in bytes of the part of a plane that is tried. A smaller plane is tried as a whole.
 const TRIED: usize = 32 << 10;
 
-/// A plane is left to libdeflate if repeats would save one of so many bits.
+/// A plane is left to libdeflate if repeats would save more than one bit in 40.
 const SAVED: u64 = 40;
 
 /// Number of bytes at the beginning of a repeat by which it is found.

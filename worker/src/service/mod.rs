@@ -75,6 +75,12 @@ impl Worker {
         }
     }
 
+    /// Returns what the engine needs to know of this worker.
+    fn context<'a>(&'a self, cancel: &'a AtomicBool, stages: &'a Stages) -> MakeContext<'a> {
+        let (memory, paranoid) = (self.memory, self.paranoid);
+        MakeContext { cache: &self.cache, memory, paranoid, worker: &self.id, cancel, stages }
+    }
+
     /// Makes the granule of a recipe and commits it to its destination. A granule that exists there already is
     /// inspected as `look` says, and kept. Gives up at the next level once `cancel` is set, and commits nothing after
     /// that, since the caller may already have published that the granule was not made.
@@ -114,14 +120,7 @@ impl Worker {
         if !replace {
             partial.check_commit().map_err(unwritten)?;
         }
-        let context = MakeContext {
-            cache: &self.cache,
-            memory: self.memory,
-            paranoid: self.paranoid,
-            worker: &self.id,
-            cancel,
-            stages: &stages,
-        };
+        let context = self.context(cancel, &stages);
         let made = make::make(recipe, context, &partial.path())
             .map_err(|e| failure(&partial, &e, |system| unwritable(recipe, system)))?;
         wanted()?;

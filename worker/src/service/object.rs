@@ -2,7 +2,7 @@
 
 use super::{Worker, failure, may_be_at_work, returned};
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
-use edp_engine::granule::make::{self, MakeContext};
+use edp_engine::granule::make;
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_files::Files;
 use edp_files::commit::{CommitError, Committed, PartialFile, granule_and_worker};
@@ -39,14 +39,7 @@ impl Worker {
         let place = stores.scratch().join(format!("{}.nc", plan.id));
         // The scratch directory is ours, not one that recipes name.
         let partial = PartialFile::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
-        let context = MakeContext {
-            cache: &self.cache,
-            memory: self.memory,
-            paranoid: self.paranoid,
-            worker: &self.id,
-            cancel,
-            stages,
-        };
+        let context = self.context(cancel, stages);
         let made = make::make(recipe, context, &partial.path())
             .map_err(|e| failure(&partial, &e, |_| FailureKind::Returned))?;
         if cancel.load(Ordering::Relaxed) {

@@ -89,7 +89,7 @@ impl Codec {
         let counts: Vec<usize> = shape.iter().zip(chunk).map(|(length, size)| length.div_ceil(*size)).collect();
         let total: usize = counts.iter().product();
         let begun = AtomicUsize::new(0);
-        let layout = layout::<T>(chunk);
+        let layout = PlaneLayout::of_chunk(chunk, T::SIZE);
         let encode_one = |index: usize| {
             let first = first_element(index, &counts, chunk);
             let offset = first.iter().zip(origin).map(|(first, origin)| *first as u64 + origin).collect();
@@ -134,13 +134,6 @@ impl Codec {
     pub(crate) fn chunked(&self, shape: Vec<usize>) -> Chunked {
         Chunked { shape, codec: self.effective(), chunks: None }
     }
-}
-
-/// Returns the layout of chunks of this shape. The first dimension that has a length is that of the levels, or of a
-/// field without levels that of the tiles or rows, which are as good.
-fn layout<T: Element>(chunk: &[usize]) -> PlaneLayout {
-    let level = chunk.iter().skip_while(|length| **length == 1).skip(1).product();
-    PlaneLayout { element: T::SIZE, row: chunk.last().copied().unwrap_or(1), level }
 }
 
 /// Returns the index in each dimension of the first element of the chunk with the row-major number `index`.
@@ -234,7 +227,7 @@ mod tests {
             (vec![1, 1], 1, 1),
             (vec![], 1, 1),
         ] {
-            assert_eq!(layout::<f64>(&chunk), PlaneLayout { element: 8, row, level }, "{chunk:?}");
+            assert_eq!(PlaneLayout::of_chunk(&chunk, f64::SIZE), PlaneLayout { element: 8, row, level }, "{chunk:?}");
         }
     }
 }

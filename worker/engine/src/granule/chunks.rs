@@ -11,8 +11,8 @@ mod image;
 
 pub(crate) use image::{layouts_of, refuse_outside};
 
+use super::blocks::Element;
 use super::content::{Chunk, Value, Values};
-use super::skeletons::bits;
 use crate::codec::Filter;
 use crate::libraries::{keep_from_children, silence_hdf5};
 use edp_protocol::wire;
@@ -153,15 +153,6 @@ fn open(path: &Path, flags: u32) -> Result<Id, ChunkError> {
 }
 
 impl File<'_> {
-    fn dataset(&self, variable: &str) -> Result<Id, ChunkError> {
-        let name = c_string(self.path, variable.as_bytes())?;
-        // SAFETY: the lock is held, the file is open, the name lives through the call.
-        let id = unsafe { h5d::H5Dopen2(self.id.0, name.as_ptr(), h5p::H5P_DEFAULT) };
-        if id < 0 { Err(error(self.path, "open variable ", variable.into())) } else { Ok(Id(id, h5d::H5Dclose)) }
-    }
-}
-
-impl File<'_> {
     /// Opens a variable, or the root group, which has the attributes of the file.
     fn object(&self, variable: Option<&str>) -> Result<Id, ChunkError> {
         let Some(variable) = variable else {
@@ -174,6 +165,13 @@ impl File<'_> {
             };
         };
         self.dataset(variable)
+    }
+
+    fn dataset(&self, variable: &str) -> Result<Id, ChunkError> {
+        let name = c_string(self.path, variable.as_bytes())?;
+        // SAFETY: the lock is held, the file is open, the name lives through the call.
+        let id = unsafe { h5d::H5Dopen2(self.id.0, name.as_ptr(), h5p::H5P_DEFAULT) };
+        if id < 0 { Err(error(self.path, "open variable ", variable.into())) } else { Ok(Id(id, h5d::H5Dclose)) }
     }
 }
 
@@ -296,6 +294,13 @@ fn is_type(stored: &Id, class: h5t::H5T_class_t, width: usize) -> bool {
     }
 }
 
+/// Returns the bytes of values as they are stored.
+fn plain<T: Element>(values: &[T]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size_of_val(values));
+    T::bytes(values, false, &mut bytes);
+    bytes
+}
+
 fn set_attribute(file: &File<'_>, variable: Option<&str>, attribute: &str, value: &Value) -> Result<(), ChunkError> {
     let fail = |action| error(file.path, action, format!("{}:{attribute}", variable.unwrap_or_default()));
     let (object, name) = (file.object(variable)?, c_string(file.path, attribute.as_bytes())?);
@@ -312,15 +317,14 @@ fn set_attribute(file: &File<'_>, variable: Option<&str>, attribute: &str, value
     }
     let stored = Id(stored, h5t::H5Tclose);
     use h5t::H5T_class_t::{H5T_FLOAT, H5T_INTEGER, H5T_STRING};
-    let bytes = bits(value);
-    let same = match value {
-        Value::F32(_) => is_type(&stored, H5T_FLOAT, 4),
-        Value::F64(_) => is_type(&stored, H5T_FLOAT, 8),
-        Value::I32(_) => is_type(&stored, H5T_INTEGER, 4),
-        Value::Text(_) => is_type(&stored, H5T_STRING, bytes.len()),
+    let (class, width, bytes) = match value {
+        Value::F32(numbers) => (H5T_FLOAT, 4, plain(numbers)),
+        Value::F64(numbers) => (H5T_FLOAT, 8, plain(numbers)),
+        Value::I32(numbers) => (H5T_INTEGER, 4, plain(numbers)),
+        Value::Text(text) => (H5T_STRING, text.len(), text.as_bytes().to_vec()),
     };
     // SAFETY: the lock is held, and the attribute is open.
-    if !same || unsafe { h5a::H5Aget_storage_size(id.0) } != bytes.len() as u64 {
+    if !is_type(&stored, class, width) || unsafe { h5a::H5Aget_storage_size(id.0) } != bytes.len() as u64 {
         return Err(fail("put a value of another type or size into attribute "));
     }
     // SAFETY: the lock is held, attribute and type are open; the buffer has as many bytes as the attribute (checked
@@ -339,20 +343,14 @@ fn set_values(file: &File<'_>, variable: &str, values: &Values) -> Result<(), Ch
     }
     let stored = Id(stored, h5t::H5Tclose);
     use h5t::H5T_class_t::{H5T_FLOAT, H5T_INTEGER};
-    let (same, bytes): (bool, Vec<u8>) = match values {
-        Values::I8(values) => (is_type(&stored, H5T_INTEGER, 1), values.iter().map(|value| *value as u8).collect()),
-        Values::I32(values) => {
-            (is_type(&stored, H5T_INTEGER, 4), values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        }
-        Values::F32(values) => {
-            (is_type(&stored, H5T_FLOAT, 4), values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        }
-        Values::F64(values) => {
-            (is_type(&stored, H5T_FLOAT, 8), values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        }
+    let (class, width, bytes) = match values {
+        Values::I8(values) => (H5T_INTEGER, 1, plain(values)),
+        Values::I32(values) => (H5T_INTEGER, 4, plain(values)),
+        Values::F32(values) => (H5T_FLOAT, 4, plain(values)),
+        Values::F64(values) => (H5T_FLOAT, 8, plain(values)),
     };
     // SAFETY: the lock is held, and the dataset is open.
-    if !same || unsafe { h5d::H5Dget_storage_size(dataset.0) } != bytes.len() as u64 {
+    if !is_type(&stored, class, width) || unsafe { h5d::H5Dget_storage_size(dataset.0) } != bytes.len() as u64 {
         return Err(fail("put values of another type, or another number of them, into variable "));
     }
     // SAFETY: the lock is held, dataset and type are open; the buffer has as many bytes as the whole dataset (checked

@@ -4,7 +4,7 @@
 //! structure is compared with the content from which it was written.
 
 use super::chunks::{self, ChunkError};
-use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
+use super::content::{Attributes, GranuleContent, Storage, Type, Variable};
 use super::file::{self, Written};
 use crate::libraries;
 use edp_protocol::wire;
@@ -171,7 +171,7 @@ fn compare<'a>(
         }
         // An empty text is stored as one NUL character and read back as empty.
         match file::attribute_from(found) {
-            Some(other) if same_value(&other, value) => {}
+            Some(other) if other.is_same(value) => {}
             other => violations.push(format!("{place}: attribute {name} is {other:?}, should be {value:?}")),
         }
     }
@@ -189,14 +189,6 @@ fn stored_as(value: &AttributeValue) -> &'static str {
         V::Double(_) | V::Doubles(_) => "numbers of double precision",
         V::Int(_) | V::Ints(_) => "integers of 32 bits",
         _ => "a type that granules do not use",
-    }
-}
-
-fn same_value(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::F32(a), Value::F32(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
-        (Value::F64(a), Value::F64(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
-        _ => a == b,
     }
 }
 
@@ -237,7 +229,7 @@ fn check_chunks(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::super::content::Values;
+    use super::super::content::{Value, Values};
     use super::super::file::Writer;
     use super::super::file::tests::{sample, write};
     use super::*;

@@ -127,7 +127,7 @@ fn have_same_form(one: &Attributes, other: &Attributes) -> bool {
 /// Returns in what the second of two contents of the same form differs from the first.
 fn differences<'a>(one: &GranuleContent, other: &'a GranuleContent) -> Vec<Difference<'a>> {
     let of = |variable: Option<&'a str>, one: &Attributes, other: &'a Attributes| {
-        let pairs = one.iter().zip(other).filter(|(one, other)| bits(&one.1) != bits(&other.1));
+        let pairs = one.iter().zip(other).filter(|(one, other)| !one.1.is_same(&other.1));
         let differences = pairs.map(|(_, (name, value))| Difference::Attribute(variable, name, value));
         differences.collect::<Vec<_>>()
     };
@@ -143,29 +143,16 @@ fn differences<'a>(one: &GranuleContent, other: &'a GranuleContent) -> Vec<Diffe
     all
 }
 
-/// Returns the bytes of an attribute as they are stored.
-pub(super) fn bits(value: &Value) -> Vec<u8> {
-    match value {
-        Value::Text(text) => text.as_bytes().to_vec(),
-        Value::F32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-        Value::F64(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-        Value::I32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-    }
-}
-
-/// Returns true if these are the same values, or the very same memory, which static coordinates are. Values that are
-/// not numbers differ from themselves, and are overwritten by themselves.
+/// Returns true if these are the same values to the bit. Static coordinates are the very same memory.
 fn are_same(one: &Values, other: &Values) -> bool {
     match (one, other) {
         (Values::I8(one), Values::I8(other)) => Arc::ptr_eq(one, other) || one == other,
         (Values::I32(one), Values::I32(other)) => Arc::ptr_eq(one, other) || one == other,
         (Values::F32(one), Values::F32(other)) => {
-            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            Arc::ptr_eq(one, other) || bits(one) == bits(other)
+            Arc::ptr_eq(one, other) || one.iter().map(|x| x.to_bits()).eq(other.iter().map(|x| x.to_bits()))
         }
         (Values::F64(one), Values::F64(other)) => {
-            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            Arc::ptr_eq(one, other) || bits(one) == bits(other)
+            Arc::ptr_eq(one, other) || one.iter().map(|x| x.to_bits()).eq(other.iter().map(|x| x.to_bits()))
         }
         _ => false,
     }
@@ -181,8 +168,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Returns the content of a granule with so many global attributes: HDF5 stores more than eight of them in another
-    /// way.
+    /// Returns the content of a granule with this number of global attributes. HDF5 stores more than eight in another way.
     fn content(date: &str, time: f64, attributes: usize) -> GranuleContent {
         let text = |text: &str| Value::Text(text.into());
         let mut global: Attributes =

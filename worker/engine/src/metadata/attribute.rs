@@ -17,6 +17,15 @@ pub enum Value {
 }
 
 impl Value {
+    /// Returns true if both are the same to the bit, so that what is no number equals itself.
+    pub(crate) fn is_same(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::F32(a), Value::F32(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+            (Value::F64(a), Value::F64(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+            _ => self == other,
+        }
+    }
+
     /// Returns the text; `None` if the value is no text.
     pub fn text(&self) -> Option<&str> {
         match self {
